@@ -1,0 +1,145 @@
+// Kernels: the whole contract between the ops and a backend. A backend implements all of it.
+//
+// Rules for every function, unless its comment says otherwise:
+// - Outputs are allocated by the caller, with the shape that the op's shape rule gives. Inputs and outputs must not
+//   overlap. Everything lies on one device; images are (N, C, H, W) in channels-last memory (core/tensor.h).
+// - Work is queued on `stream` and may be unfinished on return; no function waits for the device or the host.
+// - Dtypes: activations and filters in the backend's dtypes (f64/f32 reference, f32 fast CPU, f32/bf16/f16 CUDA). "Statistics"
+//   (means, variances, batch-norm parameters and their gradients, biases, losses) are stats_dtype(x): f64 for f64,
+//   otherwise f32. Sums are accumulated in at least f32; reductions have a fixed order: the same call on the same
+//   device gives the same bits (a kernel that can't promise that throws by name).
+// - Scratch comes from the device's pool (Tensor::empty) and returns to it; the pool is stream-ordered, so a warm step
+//   asks the system for nothing. Comments state the bytes where they matter.
+// - GradMode: kOverwrite sets, kAccumulate adds to what is there, kSkip is never passed.
+// - What a backend can't do throws EnvironmentError naming the call and what to use instead. No silent fall-back.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "core/device.h"
+#include "core/philox.h"
+#include "core/tape.h"
+#include "core/tensor.h"
+
+namespace lockstep {
+
+constexpr DType stats_dtype(DType dtype) { return dtype == DType::kF64 ? DType::kF64 : DType::kF32; }
+
+struct Pair {
+  int h = 0, w = 0;
+  bool operator==(const Pair&) const = default;
+};
+
+struct Conv2dParams {
+  Pair stride{1, 1}, pad{0, 0}, dilation{1, 1};
+  int groups = 1;
+  bool operator==(const Conv2dParams&) const = default;
+};
+
+// Windows that reach into the padding ignore it (max) or count it as zeros (avg, if count_include_pad).
+struct Pool2dParams {
+  Pair kernel{2, 2}, stride{2, 2}, pad{0, 0};
+  bool count_include_pad = true;  // avg only; torch's default
+};
+
+// One parameter's share of an optimizer step. All views have the same numel; value, grad and momentum are f32 or f64.
+struct SgdTensor {
+  View value, momentum;
+  ConstView grad;
+  double weight_decay = 0;  // added to the gradient (coupled)
+  double lr = 0;            // schedule times the group's multiplier
+};
+
+struct SgdParams {
+  double momentum = 0.9;
+  bool nesterov = false;
+  double grad_scale = 1;  // clipping and unscaling: grad * grad_scale is what the update sees
+};
+
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+  virtual std::string_view name() const = 0;  // "cpu reference", "cpu fast", "cuda"
+  virtual Device device() const = 0;
+
+  // --- convolution: cross-correlation; x (N,C,H,W), w (K,C/groups,R,S), y (N,K,P,Q), bias (K) or empty ---
+  virtual void conv2d_forward(Stream, ConstView x, ConstView w, ConstView bias, const Conv2dParams&, View y) = 0;
+  virtual void conv2d_backward_data(Stream, ConstView dy, ConstView w, const Conv2dParams&, View dx, GradMode) = 0;
+  virtual void conv2d_backward_filter(Stream, ConstView x, ConstView dy, const Conv2dParams&, View dw, GradMode) = 0;
+  // db (C) = sum of dy over all but axis 1; dy is (N,C,H,W) or (N,C).
+  virtual void bias_backward(Stream, ConstView dy, View db, GradMode) = 0;
+
+  // --- batch norm: channels are axis 1 of x (N,C,H,W); per-channel vectors are (C), statistics ---
+  // mean and m2 = sum over N,H,W of (x - mean)^2. Stable for a large mean (shifted or two-pass, never E[x^2]-E[x]^2).
+  virtual void batch_norm_moments(Stream, ConstView x, View mean, View m2) = 0;
+  // y = (x - mean) * inv_std * gamma + beta [+ residual], then ReLU if `relu`. If `mask` is given (relu only), bit i%8
+  // of byte i/8 is set where output element i (memory order) is positive; mask is u8 of ceil(numel/8) bytes. y may
+  // alias x or residual.
+  virtual void batch_norm_apply(Stream, ConstView x, ConstView mean, ConstView inv_std, ConstView gamma, ConstView beta,
+                                ConstView residual, bool relu, View y, View mask) = 0;
+  // g = dy where mask (all, if mask is empty). sum_g (C) = sum g; sum_g_xhat (C) = sum g * (x - mean) * inv_std.
+  virtual void batch_norm_backward_sums(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean,
+                                        ConstView inv_std, View sum_g, View sum_g_xhat) = 0;
+  // dx = gamma * inv_std * (g - sum_g / count - xhat * sum_g_xhat / count) (Ioffe & Szegedy 2015, section 3, simplified);
+  // sums and count are the group's. dresidual, if given, gets g. With count = infinity: the evaluation-mode gradient.
+  // dx may alias dy when dx_mode is kOverwrite.
+  virtual void batch_norm_backward_apply(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean,
+                                         ConstView inv_std, ConstView gamma, ConstView sum_g, ConstView sum_g_xhat,
+                                         double count, View dx, GradMode dx_mode, View dresidual,
+                                         GradMode dresidual_mode) = 0;
+
+  // --- elementwise; any shape ---
+  virtual void relu_forward(Stream, ConstView x, View y) = 0;  // y may alias x; NaN stays NaN
+  virtual void relu_backward(Stream, ConstView dy, ConstView y, View dx, GradMode) = 0;  // dx may alias dy
+  virtual void add(Stream, ConstView a, ConstView b, View y) = 0;                        // y may alias a or b
+  virtual void accumulate(Stream, ConstView src, View dst, GradMode) = 0;                // dst = src, or dst += src
+  // y = x * keep / (1 - p), keep by Philox: element i (memory order) is kept when word i%4 of key.block(i/4) as uniform
+  // [0,1) is >= p. Its own backward, with the same key.
+  virtual void dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode) = 0;
+
+  // --- pooling: x (N,C,H,W) -> y (N,C,P,Q) ---
+  // indices: u8, y's shape: position r * kernel.w + s of the first maximum in its window (kernel.h * kernel.w <= 256).
+  // Empty view: not wanted. NaN wins.
+  virtual void max_pool_forward(Stream, ConstView x, const Pool2dParams&, View y, View indices) = 0;
+  virtual void max_pool_backward(Stream, ConstView dy, ConstView indices, const Pool2dParams&, View dx, GradMode) = 0;
+  virtual void avg_pool_forward(Stream, ConstView x, const Pool2dParams&, View y) = 0;
+  virtual void avg_pool_backward(Stream, ConstView dy, const Pool2dParams&, View dx, GradMode) = 0;
+  virtual void global_avg_pool_forward(Stream, ConstView x, View y) = 0;  // y (N,C)
+  virtual void global_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) = 0;
+
+  // --- linear: x (N,IN), w (OUT,IN), bias (OUT) or empty, y (N,OUT) = x w^T + bias ---
+  virtual void linear_forward(Stream, ConstView x, ConstView w, ConstView bias, View y) = 0;
+  virtual void linear_backward_data(Stream, ConstView dy, ConstView w, View dx, GradMode) = 0;
+  virtual void linear_backward_weight(Stream, ConstView x, ConstView dy, View dw, GradMode) = 0;
+
+  // --- channels: src channels [src_begin, src_begin + count) into dst from dst_begin; both (N,*,H,W) ---
+  virtual void copy_channels(Stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin,
+                             std::int64_t count, GradMode) = 0;
+
+  // --- loss: logits (N,K), labels i32 (N), -1 = not counted ---
+  // With t = (1 - smoothing) * onehot + smoothing / K: loss (scalar, statistics) = mean over the counted samples of
+  // -sum t log softmax(logits) (0 if none is counted); dlogits (if given) = d loss / d logits; sums f64 (4) = {sum of
+  // losses, top-1 hits, top-5 hits, counted samples}. A hit in the top k: fewer than k classes with a larger logit,
+  // ties broken in favour of the lower index; a NaN logit never hits. Labels outside [-1, K) are undefined here: the
+  // loader checks them.
+  virtual void softmax_cross_entropy(Stream, ConstView logits, ConstView labels, double smoothing, View loss,
+                                     View dlogits, View sums) = 0;
+  virtual void scale(Stream, ConstView x, ConstView factor, View y, GradMode) = 0;  // y = x * factor[0]; may alias
+
+  // --- images: x u8 (N,C,H,W) -> y = (x / 255 - mean[c]) * inv_std[c] in y's dtype ---
+  virtual void normalise_image(Stream, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) = 0;
+
+  // --- optimizer: one pass over all parameters ---
+  // g = grad * grad_scale + weight_decay * value; buf = momentum * buf + g; value -= lr * (nesterov ? g + momentum * buf
+  // : buf) (PyTorch's SGD: the learning rate is outside the momentum). First step: buf must be zero.
+  virtual void sgd_step(Stream, std::span<const SgdTensor> tensors, const SgdParams&) = 0;
+  // result f64 (1): sum over all tensors of squares, each tensor summed in fixed order, in double. Non-finite inputs show.
+  virtual void squared_norm(Stream, std::span<const ConstView> tensors, View result) = 0;
+  // value = (1 - momentum) * value + momentum * observed: running statistics.
+  virtual void moving_average(Stream, ConstView observed, double momentum, View value) = 0;
+};
+
+}  // namespace lockstep
