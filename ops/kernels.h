@@ -75,6 +75,9 @@ class Kernels {
   // --- batch norm: channels are axis 1 of x (N,C,H,W); per-channel vectors are (C), statistics ---
   // mean and m2 = sum over N,H,W of (x - mean)^2. Stable for a large mean (shifted or two-pass, never E[x^2]-E[x]^2).
   virtual void batch_norm_moments(Stream, ConstView x, View mean, View m2) = 0;
+  // inv_std = 1 / sqrt(m2 / count + eps); unbiased, if given, = m2 / (count - 1): what running variances observe. With
+  // count = 1 and a running variance as m2: the evaluation-mode inv_std. All (C).
+  virtual void batch_norm_inv_std(Stream, ConstView m2, double count, double eps, View inv_std, View unbiased) = 0;
   // y = (x - mean) * inv_std * gamma + beta [+ residual], then ReLU if `relu`. If `mask` is given (relu only), bit i%8
   // of byte i/8 is set where output element i (memory order) is positive; mask is u8 of ceil(numel/8) bytes. y may
   // alias x or residual.

@@ -1,0 +1,121 @@
+// Softmax cross-entropy per sample, and the optimizer's passes over parameters.
+// SPDX-License-Identifier: Apache-2.0
+
+struct RowSums {
+  double exponentials, shifted;  // sum e^(z - top), sum (z - top)
+  float top;
+};
+
+float row_maximum(const float* z, std::int64_t k) {
+  float top = z[0];
+  std::int64_t j = 0;
+  if (k >= kW) {
+    vf best = load(z);
+    for (; j < whole(k); j += kW) best = load(z + j) > best ? load(z + j) : best;
+    for (int lane = 0; lane < kW; ++lane) top = best[lane] > top ? best[lane] : top;
+  }
+  for (; j < k; ++j) top = z[j] > top ? z[j] : top;
+  return top;
+}
+
+// `exponentials` (k), if given, receives e^(z - top).
+RowSums sum_row(const float* z, std::int64_t k, float* exponentials) {
+  const float top = row_maximum(z, k);
+  RowSums sums{0, 0, top};
+  for (std::int64_t j = 0; j < k; j += kW) {
+    const std::int64_t count = smaller(kW, k - j);
+    vf shifted{};
+    if (count == kW)
+      shifted = load(z + j) - top;
+    else
+      for (std::int64_t lane = 0; lane < count; ++lane) shifted[lane] = z[j + lane] - top;
+    const vf power = exp_nonpositive(shifted);
+    sums.shifted += sum_of(shifted);
+    for (std::int64_t lane = 0; lane < count; ++lane) sums.exponentials += power[lane];
+    if (exponentials == nullptr) continue;
+    if (count == kW)
+      store(exponentials + j, power);
+    else
+      for (std::int64_t lane = 0; lane < count; ++lane) exponentials[j + lane] = power[lane];
+  }
+  return sums;
+}
+
+// Classes that come before `label`: a larger logit, or an equal one at a lower index.
+std::int32_t rank_of(const float* z, std::int64_t k, std::int64_t label) {
+  const float own = z[label];
+  if (own != own) return 0x7fffffff;
+  std::int32_t better = 0;
+  for (std::int64_t j = 0; j < k; ++j) better += (z[j] > own || (z[j] == own && j < label)) ? 1 : 0;
+  return better;
+}
+
+void softmax(const Softmax& a) {
+  const double off = a.smoothing / static_cast<double>(a.k), on = 1.0 - a.smoothing;
+  for (std::int64_t i = 0; i < a.n; ++i) {
+    const float* z = a.logits + i * a.k;
+    float* d = a.dlogits == nullptr ? nullptr : a.dlogits + i * a.k;
+    const std::int32_t label = a.labels[i];
+    if (label < 0) {
+      a.losses[i] = 0;
+      a.better[i] = 0x7fffffff;
+      if (d != nullptr) clear(d, a.k);
+      continue;
+    }
+    const RowSums sums = sum_row(z, a.k, d);
+    const double own = static_cast<double>(z[label]) - sums.top;
+    a.losses[i] = __builtin_log(sums.exponentials) - on * own - off * sums.shifted;
+    a.better[i] = rank_of(z, a.k, label);
+    if (d == nullptr) continue;
+    const auto factor = static_cast<float>(a.grad_scale / sums.exponentials);
+    const auto shift = static_cast<float>(-off * a.grad_scale);
+    std::int64_t j = 0;
+    for (; j < whole(a.k); j += kW) store(d + j, load(d + j) * factor + shift);
+    for (; j < a.k; ++j) d[j] = d[j] * factor + shift;
+    d[label] -= static_cast<float>(on * a.grad_scale);
+  }
+}
+
+template <bool kNesterov>
+void sgd_as(const Sgd& a, float* value, const float* grad, float* momentum, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i < whole(n); i += kW) {
+    const vf v = load(value + i);
+    const vf g = load(grad + i) * a.grad_scale + v * a.weight_decay;
+    const vf m = load(momentum + i) * a.momentum + g;
+    store(momentum + i, m);
+    store(value + i, v - (kNesterov ? g + m * a.momentum : m) * a.lr);
+  }
+  for (; i < n; ++i) {
+    const float g = grad[i] * a.grad_scale + value[i] * a.weight_decay;
+    const float m = momentum[i] * a.momentum + g;
+    momentum[i] = m;
+    value[i] -= (kNesterov ? g + m * a.momentum : m) * a.lr;
+  }
+}
+
+void sgd(const Sgd& a, float* value, const float* grad, float* momentum, std::int64_t n) {
+  return a.nesterov ? sgd_as<true>(a, value, grad, momentum, n) : sgd_as<false>(a, value, grad, momentum, n);
+}
+
+double squared_sum(const float* x, std::int64_t n) {
+  vd total0{}, total1{}, total2{}, total3{};
+  std::int64_t i = 0;
+  for (; i + 2 * kW <= n; i += 2 * kW) {
+    const vd a = load_widened(x + i), b = load_widened(x + i + kW / 2);
+    const vd c = load_widened(x + i + kW), d = load_widened(x + i + kW + kW / 2);
+    total0 += a * a;
+    total1 += b * b;
+    total2 += c * c;
+    total3 += d * d;
+  }
+  double total = sum_of((total0 + total1) + (total2 + total3));
+  for (; i < n; ++i) total += static_cast<double>(x[i]) * x[i];
+  return total;
+}
+
+void blend(const float* observed, float keep, float take, float* value, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i < whole(n); i += kW) store(value + i, load(value + i) * keep + load(observed + i) * take);
+  for (; i < n; ++i) value[i] = value[i] * keep + observed[i] * take;
+}

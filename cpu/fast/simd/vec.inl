@@ -1,0 +1,160 @@
+// Vectors of kW floats and the few operations that need the instruction set's own words. Included once per instruction
+// set inside its namespace; kIsa and LOCKSTEP_SIMD_WIDTH come from the including .cpp. GCC's vector extensions do the rest.
+// SPDX-License-Identifier: Apache-2.0
+
+constexpr int kW = LOCKSTEP_SIMD_WIDTH;  // floats per vector; at least 8, so that a mask's byte never straddles vectors
+typedef float vf __attribute__((vector_size(kW * 4)));
+typedef std::int32_t vi __attribute__((vector_size(kW * 4)));
+typedef std::uint32_t vu __attribute__((vector_size(kW * 4)));
+typedef double vd __attribute__((vector_size(kW * 4)));  // kW / 2 doubles
+// As they lie in memory: no alignment beyond the element's.
+typedef float vf_mem __attribute__((vector_size(kW * 4), aligned(4), may_alias));
+typedef float half_mem __attribute__((vector_size(kW * 2), aligned(4), may_alias));
+typedef double vd_mem __attribute__((vector_size(kW * 4), aligned(8), may_alias));
+typedef std::uint8_t bytes_mem __attribute__((vector_size(kW), aligned(1), may_alias));
+
+inline vf load(const float* p) { return *reinterpret_cast<const vf_mem*>(p); }
+inline void store(float* p, vf v) { *reinterpret_cast<vf_mem*>(p) = v; }
+inline vd load(const double* p) { return *reinterpret_cast<const vd_mem*>(p); }
+inline void store(double* p, vd v) { *reinterpret_cast<vd_mem*>(p) = v; }
+inline void store_bytes(std::uint8_t* p, vi v) { *reinterpret_cast<bytes_mem*>(p) = __builtin_convertvector(v, bytes_mem); }
+inline vf splat(float value) { return value - vf{}; }  // x - 0 is x, also for -0 and NaN
+inline vf rectified(vf v) { return v <= vf{} ? vf{} : v; }  // NaN stays NaN
+inline float rectified(float v) { return v <= 0.0f ? 0.0f : v; }
+inline std::int64_t whole(std::int64_t n) { return n / kW * kW; }
+inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+// Widening loads: GCC 12 splits __builtin_convertvector into many small pieces.
+#if LOCKSTEP_SIMD_WIDTH == 16
+inline vd load_widened(const float* p) { return reinterpret_cast<vd>(_mm512_cvtps_pd(_mm256_loadu_ps(p))); }
+inline vi load_bytes(const std::uint8_t* p) {
+  return reinterpret_cast<vi>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i_u*>(p))));
+}
+#elif defined(__AVX2__)
+inline vd load_widened(const float* p) { return reinterpret_cast<vd>(_mm256_cvtps_pd(_mm_loadu_ps(p))); }
+inline vi load_bytes(const std::uint8_t* p) {
+  return reinterpret_cast<vi>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i_u*>(p))));
+}
+#else
+inline vd load_widened(const float* p) { return __builtin_convertvector(*reinterpret_cast<const half_mem*>(p), vd); }
+inline vi load_bytes(const std::uint8_t* p) { return __builtin_convertvector(*reinterpret_cast<const bytes_mem*>(p), vi); }
+#endif
+
+#if LOCKSTEP_SIMD_WIDTH == 16
+inline unsigned positive_bits(vf v) {
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_setzero_ps(), _CMP_GT_OQ);
+}
+inline void store_bits(std::uint8_t* p, unsigned bits) {
+  const auto low = static_cast<std::uint16_t>(bits);
+  __builtin_memcpy(p, &low, sizeof low);
+}
+inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
+  std::uint16_t bits;
+  __builtin_memcpy(&bits, mask_byte, sizeof bits);
+  return reinterpret_cast<vf>(_mm512_maskz_loadu_ps(bits, p));
+}
+#elif defined(__AVX2__)
+inline unsigned positive_bits(vf v) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(v), _mm256_setzero_ps(), _CMP_GT_OQ)));
+}
+inline void store_bits(std::uint8_t* p, unsigned bits) { *p = static_cast<std::uint8_t>(bits); }
+inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
+  const vi lanes = {1, 2, 4, 8, 16, 32, 64, 128};
+  const vi bits = (static_cast<std::int32_t>(*mask_byte) - vi{}) & lanes;
+  return reinterpret_cast<vf>(reinterpret_cast<vi>(load(p)) & (bits != 0));
+}
+#else
+inline unsigned positive_bits(vf v) {
+  unsigned bits = 0;
+  for (int lane = 0; lane < kW; ++lane) bits |= (v[lane] > 0.0f ? 1u : 0u) << lane;
+  return bits;
+}
+inline void store_bits(std::uint8_t* p, unsigned bits) { *p = static_cast<std::uint8_t>(bits); }
+inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
+  vf v = load(p);
+  for (int lane = 0; lane < kW; ++lane)
+    if (((*mask_byte >> lane) & 1) == 0) v[lane] = 0.0f;
+  return v;
+}
+#endif
+
+// One element of g = dy where mask, for tails.
+inline float where(float value, const std::uint8_t* mask, std::int64_t i) {
+  return mask == nullptr || ((mask[i >> 3] >> (i & 7)) & 1) != 0 ? value : 0.0f;
+}
+// g at element i; i is a multiple of 8.
+template <bool kMasked>
+inline vf load_gradient(const float* dy, const std::uint8_t* mask, std::int64_t i) {
+  if constexpr (kMasked) return load_where(dy + i, mask + (i >> 3));
+  return load(dy + i);
+}
+
+inline float sum_of(vf v) {
+  float total = 0;
+  for (int lane = 0; lane < kW; ++lane) total += v[lane];
+  return total;
+}
+inline double sum_of(vd v) {
+  double total = 0;
+  for (int lane = 0; lane < kW / 2; ++lane) total += v[lane];
+  return total;
+}
+
+// Products of each lane with a constant, as high and low words.
+struct WidePair {
+  vu high, low;
+};
+inline WidePair wide_multiply(vu a, std::uint32_t factor) {
+#if LOCKSTEP_SIMD_WIDTH == 16
+  const __m512i x = reinterpret_cast<__m512i>(a), f = _mm512_set1_epi32(static_cast<int>(factor));
+  const __m512i even = _mm512_mul_epu32(x, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), f);
+  return {reinterpret_cast<vu>(_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd)),
+          reinterpret_cast<vu>(_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32)))};
+#elif defined(__AVX2__)
+  const __m256i x = reinterpret_cast<__m256i>(a), f = _mm256_set1_epi32(static_cast<int>(factor));
+  const __m256i even = _mm256_mul_epu32(x, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), f);
+  return {reinterpret_cast<vu>(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA)),
+          reinterpret_cast<vu>(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA))};
+#else
+  WidePair result;
+  for (int lane = 0; lane < kW; ++lane) {
+    const std::uint64_t product = std::uint64_t{a[lane]} * factor;
+    result.high[lane] = static_cast<std::uint32_t>(product >> 32);
+    result.low[lane] = static_cast<std::uint32_t>(product);
+  }
+  return result;
+#endif
+}
+
+// Lanes a0 b0 a1 b1 ...: the first and the second half.
+struct Interleaved {
+  vu first, second;
+};
+inline Interleaved interleave(vu a, vu b) {
+  vu first, second;
+  for (int lane = 0; lane < kW; ++lane) {  // becomes two shuffles
+    first[lane] = static_cast<std::uint32_t>(lane / 2 + (lane % 2) * kW);
+    second[lane] = first[lane] + kW / 2;
+  }
+  return {__builtin_shuffle(a, b, first), __builtin_shuffle(a, b, second)};
+}
+
+// e^x to about one ulp; 0 below -87.3, NaN for NaN. Only for x <= 0. Range reduction and polynomial after Cody & Waite.
+inline vf exp_nonpositive(vf x) {
+  const vi underflow = x < splat(-87.3f);
+  const vf clamped = underflow ? splat(-87.3f) : x;
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const vf shifted = clamped * splat(1.44269504f) + magic;
+  const vf k = shifted - magic;
+  const vf r = (clamped - k * splat(0.693359375f)) + k * splat(2.12194440e-4f);  // ln 2 in two parts
+  vf poly = splat(1.9875691500e-4f);
+  poly = poly * r + splat(1.3981999507e-3f);
+  poly = poly * r + splat(8.3334519073e-3f);
+  poly = poly * r + splat(4.1665795894e-2f);
+  poly = poly * r + splat(1.6666665459e-1f);
+  poly = poly * r + splat(5.0000001201e-1f);
+  poly = poly * r * r + r + splat(1.0f);
+  const vi exponent = (reinterpret_cast<vi>(shifted) - reinterpret_cast<vi>(magic) + 127) << 23;
+  return underflow ? vf{} : poly * reinterpret_cast<vf>(exponent);
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/augment.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/philox.h"
+#include "data/limits.h"
+
+namespace lockstep {
+namespace {
+
+void check(bool good, const char* what, double got, const std::string& want) {
+  if (!good) throw UserError(fmt::format("augmentation: {}: got {}, want {}.", what, got, want));
+}
+
+// Random windows of a given area and shape; after ten that do not fit, the largest central one of an allowed shape.
+// Rounds half to even, as Python does.
+AugmentDraw draw_resized_crop(const AugmentOptions& options, int height, int width, RandomStream& random) {
+  const double area = static_cast<double>(height) * width;
+  const double log_min = std::log(options.ratio_min), log_max = std::log(options.ratio_max);
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const double target = area * (options.scale_min + (options.scale_max - options.scale_min) * random.uniform64());
+    const double ratio = std::exp(log_min + (log_max - log_min) * random.uniform64());
+    const double w = std::nearbyint(std::sqrt(target * ratio)), h = std::nearbyint(std::sqrt(target / ratio));
+    if (w < 1 || h < 1 || w > width || h > height) continue;
+    AugmentDraw draw{.height = static_cast<int>(h), .width = static_cast<int>(w)};
+    draw.top = static_cast<int>(random.below(static_cast<std::uint64_t>(height - draw.height + 1)));
+    draw.left = static_cast<int>(random.below(static_cast<std::uint64_t>(width - draw.width + 1)));
+    return draw;
+  }
+  AugmentDraw draw{.height = height, .width = width};
+  const double ratio = static_cast<double>(width) / height;
+  if (ratio < options.ratio_min) draw.height = static_cast<int>(std::nearbyint(width / options.ratio_min));
+  if (ratio > options.ratio_max) draw.width = static_cast<int>(std::nearbyint(height * options.ratio_max));
+  draw.height = std::max(draw.height, 1);
+  draw.width = std::max(draw.width, 1);
+  draw.top = (height - draw.height) / 2;
+  draw.left = (width - draw.width) / 2;
+  return draw;
+}
+
+void mirror_row(const std::uint8_t* in, std::uint8_t* out, int pixels, int channels) {
+  if (channels == 1) {
+    int x = 0;
+    for (; x + 8 <= pixels; x += 8) {
+      std::uint64_t eight = 0;
+      std::memcpy(&eight, in + x, 8);
+      eight = __builtin_bswap64(eight);
+      std::memcpy(out + pixels - 8 - x, &eight, 8);
+    }
+    for (; x < pixels; ++x) out[pixels - 1 - x] = in[x];
+    return;
+  }
+  if (channels == 3) {
+    std::uint8_t* to = out + 3 * (pixels - 1);
+    for (int x = 0; x < pixels; ++x, in += 3, to -= 3) std::memcpy(to, in, 3);
+    return;
+  }
+  for (int x = 0; x < pixels; ++x) std::memcpy(out + (pixels - 1 - x) * channels, in + x * channels, static_cast<std::size_t>(channels));
+}
+
+// The window of the image with zeros where it reaches over the edges.
+void copy_window(const AugmentDraw& draw, const Image& image, std::uint8_t* out) {
+  const int channels = image.channels;
+  const std::size_t out_bytes = static_cast<std::size_t>(draw.width) * channels;
+  const std::size_t in_bytes = static_cast<std::size_t>(image.width) * channels;
+  const int x_begin = std::max(0, draw.left), x_end = std::min(image.width, draw.left + draw.width);
+  const int pixels = std::max(0, x_end - x_begin);
+  const int left_zeros = draw.flip ? draw.left + draw.width - x_end : x_begin - draw.left;
+  const std::size_t begin = static_cast<std::size_t>(pixels == 0 ? 0 : left_zeros) * channels, length = static_cast<std::size_t>(pixels) * channels;
+  for (int y = 0; y < draw.height; ++y, out += out_bytes) {
+    const int from = draw.top + y;
+    if (from < 0 || from >= image.height || pixels == 0) {
+      std::memset(out, 0, out_bytes);
+      continue;
+    }
+    const std::uint8_t* in = image.pixels + in_bytes * static_cast<std::size_t>(from) + static_cast<std::size_t>(x_begin) * channels;
+    std::memset(out, 0, begin);
+    if (draw.flip) mirror_row(in, out + begin, pixels, channels);
+    else std::memcpy(out + begin, in, length);
+    std::memset(out + begin + length, 0, out_bytes - begin - length);
+  }
+}
+
+// torchvision's Resize(short side) and CenterCrop in one: only the centre is computed.
+ResizeJob centre_job(const AugmentOptions& options, const Image& image) {
+  const std::int64_t shorter = std::min(image.height, image.width), longer = std::max(image.height, image.width);
+  const auto to_long = static_cast<int>(options.resize_short * longer / shorter);
+  ResizeJob job{.to_height = options.resize_short, .to_width = options.resize_short};
+  (image.height > image.width ? job.to_height : job.to_width) = to_long;
+  job.top = static_cast<int>(std::nearbyint((job.to_height - options.out_height) / 2.0));
+  job.left = static_cast<int>(std::nearbyint((job.to_width - options.out_width) / 2.0));
+  return job;
+}
+
+}  // namespace
+
+AugmentOptions checked_augment(AugmentOptions options, int source_height, int source_width) {
+  if (options.out_height == 0) options.out_height = source_height;
+  if (options.out_width == 0) options.out_width = source_width;
+  const std::string sides = fmt::format("1 to {}", kMaxImageSide);
+  if (options.out_height == 0 || options.out_width == 0)
+    throw UserError("augmentation: output size: got none, want one: these images differ in size, so the input size of the "
+                    "network must be given.");
+  check(options.out_height >= 1 && options.out_height <= kMaxImageSide, "output height", options.out_height, sides);
+  check(options.out_width >= 1 && options.out_width <= kMaxImageSide, "output width", options.out_width, sides);
+  if (options.crop == Crop::kPadCrop) check(options.pad >= 0 && options.pad <= kMaxImageSide, "pad", options.pad, fmt::format("0 to {}", kMaxImageSide));
+  if (options.crop == Crop::kRandomResizedCrop) {
+    check(options.scale_min > 0 && options.scale_min <= options.scale_max, "scale_min", options.scale_min, "above 0 and at most scale_max");
+    check(options.scale_max <= 1, "scale_max", options.scale_max, "at most 1");
+    check(options.ratio_min > 0 && options.ratio_min <= options.ratio_max, "ratio_min", options.ratio_min, "above 0 and at most ratio_max");
+    check(std::isfinite(options.ratio_max), "ratio_max", options.ratio_max, "a number");
+  }
+  if (options.crop == Crop::kResizeCentreCrop)
+    check(options.resize_short >= std::max(options.out_height, options.out_width) && options.resize_short <= kMaxImageSide, "resize_short",
+          options.resize_short, fmt::format("{} (the output size) to {}", std::max(options.out_height, options.out_width), kMaxImageSide));
+  return options;
+}
+
+AugmentDraw draw_augment(const AugmentOptions& options, int height, int width, std::uint64_t seed, std::int64_t epoch,
+                         std::int64_t sample) {
+  RandomStream random({seed, RandomPurpose::kAugment, static_cast<std::uint32_t>(epoch), static_cast<std::uint64_t>(sample)});
+  AugmentDraw draw{.height = options.out_height, .width = options.out_width};
+  if (options.crop == Crop::kPadCrop) {
+    const int spare_y = height + 2 * options.pad - options.out_height, spare_x = width + 2 * options.pad - options.out_width;
+    draw.top = static_cast<int>(random.below(static_cast<std::uint64_t>(std::max(spare_y, 0)) + 1)) - options.pad;
+    draw.left = static_cast<int>(random.below(static_cast<std::uint64_t>(std::max(spare_x, 0)) + 1)) - options.pad;
+  } else if (options.crop == Crop::kRandomResizedCrop) {
+    draw = draw_resized_crop(options, height, width, random);
+  }
+  draw.flip = options.flip && (random.bits() & 1u) != 0;
+  return draw;
+}
+
+std::string augment_misfit(const AugmentOptions& options, int height, int width) {
+  const bool exact = height == options.out_height && width == options.out_width;
+  const int pad = options.crop == Crop::kPadCrop ? options.pad : 0;
+  const bool covers = height + 2 * pad >= options.out_height && width + 2 * pad >= options.out_width;
+  if (options.crop == Crop::kNone ? exact : options.crop != Crop::kPadCrop || covers) return {};
+  return fmt::format("image size: got {}x{} (height x width), want {}x{}{}.\nChoose a crop with a resize, or another input size.",
+                     height, width, options.out_height, options.out_width,
+                     options.crop == Crop::kPadCrop ? fmt::format(" or larger (after {} pixels of padding)", pad) : "");
+}
+
+void apply_augment(const AugmentOptions& options, const AugmentDraw& draw, const Image& image, ResizeScratch& scratch,
+                   std::uint8_t* out) {
+  if (options.crop == Crop::kNone || options.crop == Crop::kPadCrop) return copy_window(draw, image, out);
+  const bool centre = options.crop == Crop::kResizeCentreCrop;
+  ResizeJob job = centre ? centre_job(options, image) : ResizeJob{.to_height = options.out_height, .to_width = options.out_width};
+  const AugmentDraw whole{.height = image.height, .width = image.width};
+  const AugmentDraw& window = centre ? whole : draw;
+  job.row_bytes = static_cast<std::ptrdiff_t>(image.width) * image.channels;
+  job.pixels = image.pixels + window.top * job.row_bytes + static_cast<std::ptrdiff_t>(window.left) * image.channels;
+  job.height = window.height;
+  job.width = window.width;
+  job.channels = image.channels;
+  job.out_height = options.out_height;
+  job.out_width = options.out_width;
+  job.flip = draw.flip;
+  resize(job, scratch, out);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,52 @@
+// Augmentation: from a decoded image to the network's input size. Its parameters are a pure function of (seed, epoch,
+// sample id): no thread, rank or restart can change them.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "data/resize.h"
+#include "data/source.h"
+
+namespace lockstep {
+
+enum class Crop : std::uint8_t {
+  kNone,              // the image must already have the output size
+  kPadCrop,           // zeros added on all four sides, then a random window of the output size
+  kRandomResizedCrop, // a random window by area and aspect ratio, resized to the output size (torchvision's rule)
+  kResizeCentreCrop,  // short side resized to resize_short, then the centre: for evaluation
+};
+
+struct AugmentOptions {
+  Crop crop = Crop::kNone;
+  bool flip = false;  // mirrored left to right with probability 1/2
+  int out_height = 0, out_width = 0;  // 0: the source's own size
+  int pad = 4;                             // kPadCrop: pixels on each side
+  int resize_short = 256;                  // kResizeCentreCrop
+  double scale_min = 0.08, scale_max = 1;  // kRandomResizedCrop: share of the area
+  double ratio_min = 3.0 / 4, ratio_max = 4.0 / 3;  // kRandomResizedCrop: width / height
+};
+
+// Fills in the output size from the source's and checks every value and that the sizes fit. Throws UserError(kUsage).
+AugmentOptions checked_augment(AugmentOptions options, int source_height, int source_width);
+
+// The window of the image that is used, and whether it is mirrored. For kPadCrop it may reach over the edges.
+struct AugmentDraw {
+  int top = 0, left = 0, height = 0, width = 0;
+  bool flip = false;
+  bool operator==(const AugmentDraw&) const = default;
+};
+
+// `height` and `width` are the image's. Deterministic for kNone and kResizeCentreCrop (where the window is unused).
+AugmentDraw draw_augment(const AugmentOptions& options, int height, int width, std::uint64_t seed, std::int64_t epoch,
+                         std::int64_t sample);
+
+// Why an image of this size cannot be used with these options (got, want, fix); empty when it can.
+std::string augment_misfit(const AugmentOptions& options, int height, int width);
+
+// Writes (out_height, out_width, channels) to `out`. The image must fit.
+void apply_augment(const AugmentOptions& options, const AugmentDraw& draw, const Image& image, ResizeScratch& scratch,
+                   std::uint8_t* out);
+
+}  // namespace lockstep

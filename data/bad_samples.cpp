@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/bad_samples.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace lockstep {
+
+void BadSamples::add(BadSample sample) {
+  const std::lock_guard lock(mutex_);
+  const std::string reason = sample.reason;
+  samples_.try_emplace(sample.id, std::move(sample));
+  const auto count = static_cast<std::int64_t>(samples_.size());
+  count_.store(count, std::memory_order_release);
+  if (count > budget_)
+    throw UserError(fmt::format("{}\nBad training samples: got {}, want at most {} (max_bad_samples).", reason, count, budget_),
+                    ExitCode::kData);
+}
+
+bool BadSamples::contains(std::int64_t id) const {
+  if (count() == 0) return false;
+  const std::lock_guard lock(mutex_);
+  return samples_.contains(id);
+}
+
+std::vector<BadSample> BadSamples::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<BadSample> all;
+  for (const auto& [id, sample] : samples_) all.push_back(sample);
+  return all;
+}
+
+}  // namespace lockstep

@@ -1,0 +1,104 @@
+// GradientReducer: adds gradients over all shards of the global batch while the backward pass is still running.
+//
+// States: idle -> collecting (begin_step) -> reducing (all buckets launched) -> done (finish). A rank runs
+// local_shards() = V / W shards, one after the other or interleaved by a ShardCrew. Gradients are views into bucket
+// memory. For each bucket, the local shards are added along a fixed binary tree as they complete; when the last local
+// shard completed it and all buckets before it were launched, its all-reduce is launched.
+//
+// The tree over V = m * 2^k shards (m odd): groups of m consecutive shards are summed left to right, then the 2^k groups
+// pairwise. kFixedTree allows 1, 2, 4, ... 2^k ranks and gives the same bits at each; kFast allows any divisor of V.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "distributed/bucket_plan.h"
+#include "distributed/communicator.h"
+
+namespace lockstep {
+
+struct ReducerOptions {
+  std::int64_t shards = 1;  // V, over all ranks
+  ReduceOrder order = ReduceOrder::kFixedTree;
+  WireFormat wire = WireFormat::kNative;  // of gradients; observations and totals always travel as they are
+  std::size_t first_bucket_bytes = std::size_t{1} << 20;
+  std::size_t bucket_bytes = std::size_t{16} << 20;
+};
+
+struct BucketReport {
+  std::size_t nbytes = 0;
+  OperationTimes times;  // all zero with one rank
+};
+
+struct ReduceReport {
+  std::int64_t exposed_wait_ns = 0;  // time that finish() waited: communication not hidden behind computing
+  std::size_t nbytes = 0;            // in all buckets; what one rank sends is about 2 * (W - 1) / W of it (half in bf16)
+  std::vector<BucketReport> buckets; // in launch order
+};
+
+// Checks that W ranks can share V shards. Throws UserError naming both and the numbers of ranks that would do.
+void check_world_size(std::int64_t shards, int ranks, ReduceOrder order);
+
+class GradientReducer {
+ public:
+  // Collective: compares the plan on all ranks; UserError naming the first rank that differs. `comm` must outlive this.
+  // Entry ids are indices into `entries`. UserError when the ranks can't share the shards, or for bf16 with f64 gradients.
+  GradientReducer(Communicator& comm, std::vector<ReduceEntry> entries, const ReducerOptions& options);
+
+  int local_shards() const { return local_shards_; }
+  const BucketPlan& plan() const { return plan_; }
+  const ReduceEntry& entry(int id) const { return entries_[static_cast<std::size_t>(id)]; }
+
+  // From idle or done. `step` is for reports.
+  void begin_step(std::int64_t step);
+  // Where local shard `shard` (0 .. local_shards() - 1) writes this entry: the entry's shape, uninitialised memory.
+  // Valid until mark_ready of the same pair. Several shards may be under way at once, each in memory of its own (a shard's
+  // memory is given out at its first call and comes back when it is added); adding never waits for another shard's thread.
+  Tensor gradient(int shard, int id);
+  // The shard has finished writing it. Exactly once per shard, entry and step, else InternalError naming the entry. May
+  // add buckets and launch all-reduces; doesn't block on communication.
+  void mark_ready(int shard, int id);
+
+  // Blocks until all buckets are reduced. InternalError naming an entry that was never marked. Failures: Communicator::wait.
+  [[nodiscard]] ReduceReport finish();
+
+  // After finish(), until the next begin_step; InternalError before. Means over V shards (totals: sums), same bits on
+  // every rank. The memory may be changed in place (clipping).
+  Tensor result(int id);
+
+ private:
+  enum class State : std::uint8_t { kIdle, kCollecting, kReducing, kDone };
+  struct BucketState {
+    std::vector<Tensor> memory;        // grows to what the interleaving of shards needs, then stays
+    std::vector<int> free_memory;      // indices into memory, used as a stack
+    std::vector<int> memory_of;        // by local shard: index into memory, -1: none
+    std::vector<int> unmarked;         // by local shard: entries still to come
+    std::vector<std::uint8_t> marked;  // by local shard and slice
+    std::vector<int> span;             // by local shard: how many shards its memory sums (shard_tree.h)
+    bool complete = false;             // shard 0's memory sums all local shards
+    Ticket ticket = 0;
+  };
+
+  BucketState& bucket_of(int shard, int id);
+  Tensor slice_view(int id, const Tensor& memory) const;
+  void add_shards(BucketState& state, const Bucket& bucket, int shard);
+  void launch_complete_buckets();
+  std::string unmarked_entries() const;
+  void compare_plans();
+
+  Communicator& comm_;
+  std::vector<ReduceEntry> entries_;
+  ReducerOptions options_;
+  BucketPlan plan_;
+  int local_shards_ = 1;
+  State state_ = State::kIdle;
+  std::int64_t step_ = 0;
+  int next_launch_ = 0;
+  std::vector<BucketState> states_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,38 @@
+// LocalGroup: W ranks as threads of one process. Runs the very code that MPI ranks run, over a transport of shared
+// memory, so that everything about several ranks can be tested under the address and thread sanitizers.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "distributed/communicator.h"
+
+namespace lockstep {
+
+class LocalHub;
+
+class LocalGroup {
+ public:
+  explicit LocalGroup(int ranks, const CommunicatorOptions& options = {});
+  ~LocalGroup();
+
+  int size() const { return static_cast<int>(communicators_.size()); }
+  // Owned by the group. Use each from one thread at a time.
+  Communicator& communicator(int rank) { return *communicators_[static_cast<std::size_t>(rank)]; }
+
+  // Runs fn(communicator) for all ranks, each on its own thread. A rank's exception aborts the others; the first one
+  // (by time) is thrown here after all have ended.
+  void run(const std::function<void(Communicator&)>& fn);
+
+  // Fault injection: the rank's communication thread stops taking part, like a process under SIGSTOP. Until resume.
+  void suspend(int rank);
+  void resume(int rank);
+
+ private:
+  std::shared_ptr<LocalHub> hub_;
+  std::vector<std::unique_ptr<Communicator>> communicators_;
+};
+
+}  // namespace lockstep

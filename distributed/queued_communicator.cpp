@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distributed/queued_communicator.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <type_traits>
+
+namespace lockstep {
+namespace {
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+constexpr std::int64_t to_ns(double seconds) { return static_cast<std::int64_t>(seconds * 1e9); }
+
+// How the process ends when nobody listens: the message, then no destructors (they could wait for what is stuck).
+void print_and_exit(ExitCode code, const std::string& message) {
+  std::fprintf(stderr, "environment error: %s\n", message.c_str());
+  std::fflush(stderr);
+  ::_exit(static_cast<int>(code));
+}
+
+}  // namespace
+
+QueuedCommunicator::QueuedCommunicator(std::unique_ptr<Transport> transport, const CommunicatorOptions& options)
+    : transport_(std::move(transport)),
+      collectives_(*transport_, *this),
+      on_abandoned_(options.on_abandoned ? options.on_abandoned : print_and_exit),
+      hosts_(static_cast<std::size_t>(transport_->size()), "?"),
+      start_ns_(now_ns()),
+      deadline_seconds_(options.deadline_seconds),
+      slots_(kSlots),
+      report_dir_(options.report_dir),
+      answers_(static_cast<std::size_t>(transport_->size())),
+      thread_([this] { thread_main(); }) {}
+
+QueuedCommunicator::~QueuedCommunicator() { stop_thread(); }
+
+void QueuedCommunicator::stop_thread() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  work_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void QueuedCommunicator::connect() {
+  hosts_[static_cast<std::size_t>(rank())] = transport_->host();
+  hosts_ = all_gather_strings(transport_->host(), "hosts of all ranks");
+  local_rank_ = static_cast<int>(std::count(hosts_.begin(), hosts_.begin() + rank(), host_of(rank())));
+}
+
+// ---- the caller's side
+
+template <class Fill>
+Ticket QueuedCommunicator::submit(std::string_view label, std::size_t nbytes, Fill fill) {
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [&] { return surfaced_ || submitted_ - completed_ < kSlots; });
+  if (surfaced_) throw_failure();
+  LS_CHECK(!stop_, "a collective after finalize()");
+  const Ticket number = submitted_ + 1;
+  Operation& operation = slots_[number % kSlots];
+  operation.number = number;
+  operation.times = {.submitted_ns = now_ns()};
+  fill(operation);
+  OperationRecord& record = recorder_.add(number);
+  record.step = step_;
+  record.submitted_ns = operation.times.submitted_ns - start_ns_;
+  record.nbytes = nbytes;
+  copy_label(record.label, label);
+  submitted_ = number;
+  lock.unlock();
+  work_.notify_one();
+  return number;
+}
+
+void QueuedCommunicator::throw_failure() {
+  heard_ = true;
+  done_.notify_all();
+  throw EnvironmentError(failure_->message, failure_->code);
+}
+
+const QueuedCommunicator::Operation& QueuedCommunicator::finished(Ticket ticket) {
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [&] { return completed_ >= ticket || surfaced_; });
+  if (completed_ < ticket) throw_failure();
+  return slots_[ticket % kSlots];  // stays as it is until this caller submits kSlots more
+}
+
+void QueuedCommunicator::all_gather(std::span<const std::byte> mine, std::span<std::byte> all, std::string_view label) {
+  LS_CHECK(all.size() == mine.size() * static_cast<std::size_t>(size()),
+           fmt::format("all_gather of {} bytes from {} ranks into {} bytes", mine.size(), size(), all.size()));
+  const Ticket ticket = submit(label, mine.size(), [&](Operation& operation) {
+    operation.kind = Kind::kAllGather;
+    operation.mine.assign(mine.begin(), mine.end());
+    operation.bytes.resize(all.size());
+  });
+  std::ranges::copy(finished(ticket).bytes, all.begin());
+}
+
+void QueuedCommunicator::broadcast(std::span<std::byte> bytes, int root, std::string_view label) {
+  LS_CHECK(root >= 0 && root < size(), fmt::format("broadcast from rank {} of {}", root, size()));
+  const Ticket ticket = submit(label, bytes.size(), [&](Operation& operation) {
+    operation.kind = Kind::kBroadcast;
+    operation.root = root;
+    operation.bytes.assign(bytes.begin(), bytes.end());
+  });
+  std::ranges::copy(finished(ticket).bytes, bytes.begin());
+}
+
+void QueuedCommunicator::barrier(std::string_view label) {
+  const std::byte mine{1};
+  std::vector<std::byte> all(static_cast<std::size_t>(size()));
+  all_gather(std::span(&mine, 1), all, label);
+}
+
+Ticket QueuedCommunicator::all_reduce_async(Tensor buffer, const ReduceOptions& options, std::string_view label) {
+  check_reduce(buffer, options, size());
+  const std::size_t nbytes = buffer.nbytes();
+  return submit(label, nbytes, [&](Operation& operation) {
+    operation.kind = Kind::kAllReduce;
+    operation.buffer = std::move(buffer);
+    operation.options = options;
+  });
+}
+
+OperationTimes QueuedCommunicator::wait(Ticket ticket) { return finished(ticket).times; }
+
+void QueuedCommunicator::set_activity(std::int64_t step, const char* activity) {
+  step_ = step;
+  activity_ = activity;
+}
+
+void QueuedCommunicator::set_report_dir(const std::string& directory) {
+  const std::lock_guard lock(mutex_);
+  report_dir_ = directory;
+}
+
+void QueuedCommunicator::set_deadline(double seconds) { deadline_seconds_ = seconds; }
+
+void QueuedCommunicator::abort(ExitCode code, const std::string& message) {
+  std::unique_lock lock(mutex_);
+  abort_request_ = Failure{code, message};
+  heard_ = true;  // the caller is on its way out
+  work_.notify_all();
+  const bool done = done_.wait_for(lock, std::chrono::seconds(1), [&] { return abort_done_; });
+  lock.unlock();
+  if (!done) on_abandoned_(code, message);
+}
+
+void QueuedCommunicator::finalize() {
+  barrier("finalize");
+  stop_thread();
+  transport_->close();
+}
+
+// ---- the communication thread's side
+
+namespace {
+struct DeadlineMissed {};
+struct Stopped {};
+}  // namespace
+
+void QueuedCommunicator::thread_main() {
+  // Sleeps of 5 us must not be rounded up by the default slack of 50 us.
+  ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+  while (Operation* operation = next_operation()) {
+    try {
+      execute(*operation);
+    } catch (const DeadlineMissed&) {
+      miss_deadline(*operation);
+    } catch (const Stopped&) {
+      break;
+    } catch (const Error& error) {
+      fail({error.code(), error.what()}, 0);
+    }
+  }
+  transport_->abandon();
+}
+
+QueuedCommunicator::Operation* QueuedCommunicator::next_operation() {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    if (!failure_ && completed_ < submitted_) return &slots_[(completed_ + 1) % kSlots];
+    if (!abort_request_ || abort_done_) work_.wait_for(lock, std::chrono::milliseconds(20));
+    lock.unlock();
+    try {
+      serve();
+    } catch (const Error& error) {
+      fail({error.code(), error.what()}, 0);
+    }
+    lock.lock();
+  }
+  return nullptr;
+}
+
+void QueuedCommunicator::execute(Operation& operation) {
+  const int tag = static_cast<int>(operation.number % 32768);  // MPI guarantees tags up to 32767
+  {
+    const std::lock_guard lock(mutex_);
+    operation.times.started_ns = now_ns();
+    recorder_.at(operation.number).started_ns = operation.times.started_ns - start_ns_;
+  }
+  deadline_ns_ = operation.times.started_ns + to_ns(deadline_seconds_);
+  backoff_us_ = 0;
+  if (operation.kind == Kind::kAllReduce)
+    collectives_.all_reduce(operation.buffer, operation.options, tag);
+  else if (operation.kind == Kind::kAllGather)
+    collectives_.all_gather(operation.mine, operation.bytes, tag);
+  else
+    collectives_.broadcast(operation.bytes, operation.root, tag);
+  {
+    const std::lock_guard lock(mutex_);
+    operation.buffer = {};
+    operation.times.done_ns = now_ns();
+    recorder_.at(operation.number).done_ns = operation.times.done_ns - start_ns_;
+    completed_ = operation.number;
+  }
+  done_.notify_all();
+}
+
+void QueuedCommunicator::pause() {
+  if (stop_) throw Stopped{};
+  // Looking for control messages costs as much as looking for data: only when data is slow.
+  if (backoff_us_ >= 160) serve();
+  if (now_ns() > deadline_ns_) throw DeadlineMissed{};
+  backoff_us_ = std::clamp(backoff_us_ * 2, 5, 200);
+  std::this_thread::sleep_for(std::chrono::microseconds(backoff_us_));
+}
+
+void QueuedCommunicator::serve() {
+  serve_control();
+  std::unique_lock lock(mutex_);
+  if (abort_request_ && !abort_done_) {
+    const Failure request = *abort_request_;
+    lock.unlock();
+    transport_->abort(request.code, request.message);
+    lock.lock();
+    abort_done_ = true;
+    done_.notify_all();
+  }
+  if (failure_) return;
+  lock.unlock();
+  const auto notice = transport_->aborted();
+  if (notice) throw EnvironmentError(fmt::format("stopped, because rank {} failed: {}", notice->rank, notice->message), notice->code);
+}
+
+}  // namespace lockstep

@@ -1,0 +1,116 @@
+// QueuedCommunicator: the Communicator of several ranks. A queue, one communication thread that runs Collectives over a
+// Transport, and the watch over deadlines. Sequence of a missed deadline: ask all ranks for their status (at most 0.3 s),
+// judge, write the report file, let waiting calls throw; if none hears within 1 s, end the process by the hook.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "distributed/collectives.h"
+#include "distributed/communicator.h"
+#include "distributed/flight_recorder.h"
+#include "distributed/transport.h"
+
+namespace lockstep {
+
+class QueuedCommunicator final : public Communicator, private Waiter {
+ public:
+  // Starts the thread. connect() must follow, on all ranks at the same time.
+  QueuedCommunicator(std::unique_ptr<Transport> transport, const CommunicatorOptions& options);
+  ~QueuedCommunicator() override;
+  void connect();  // learns the ranks' hosts: the first collective
+
+  int rank() const override { return transport_->rank(); }
+  int size() const override { return transport_->size(); }
+  const std::string& host_of(int rank) const override { return hosts_[static_cast<std::size_t>(rank)]; }
+  int local_rank() const override { return local_rank_; }
+  std::string_view transport() const override { return transport_->name(); }
+
+  using Communicator::barrier;
+  void all_gather(std::span<const std::byte> mine, std::span<std::byte> all, std::string_view label) override;
+  void broadcast(std::span<std::byte> bytes, int root, std::string_view label) override;
+  void barrier(std::string_view label) override;
+  Ticket all_reduce_async(Tensor buffer, const ReduceOptions& options, std::string_view label) override;
+  OperationTimes wait(Ticket ticket) override;
+  void set_activity(std::int64_t step, const char* activity) override;
+  void set_report_dir(const std::string& directory) override;
+  void set_deadline(double seconds) override;
+  void abort(ExitCode code, const std::string& message) override;
+  void finalize() override;
+
+ private:
+  enum class Kind : std::uint8_t { kAllReduce, kAllGather, kBroadcast };
+  struct Operation {
+    std::uint64_t number = 0;
+    Kind kind = Kind::kAllReduce;
+    Tensor buffer;                       // kAllReduce
+    ReduceOptions options;
+    int root = 0;
+    std::vector<std::byte> mine, bytes;  // small operations work on copies: a failed one may outlive its caller
+    OperationTimes times;
+  };
+  struct Failure {
+    ExitCode code = ExitCode::kEnvironment;
+    std::string message;
+  };
+  static constexpr std::uint64_t kSlots = 256;  // operations queued and not yet done
+
+  // The caller's side.
+  template <class Fill>
+  Ticket submit(std::string_view label, std::size_t nbytes, Fill fill);
+  const Operation& finished(Ticket ticket);
+  [[noreturn]] void throw_failure();  // with the lock held
+
+  // The communication thread's side.
+  void thread_main();
+  Operation* next_operation();
+  void execute(Operation& operation);
+  void progressed() override { backoff_us_ = 0; }
+  void pause() override;
+  void serve();  // control messages, aborts
+  void serve_control();
+  Status own_status();
+  void miss_deadline(const Operation& operation);
+  std::vector<std::optional<Status>> ask_everybody();
+  std::string write_report(const std::vector<std::optional<Status>>& statuses, const std::string& path) const;
+  void fail(Failure failure, double hold_seconds);
+  void serve_for(double seconds, const std::function<bool()>& until);
+  void stop_thread();
+
+  std::unique_ptr<Transport> transport_;
+  Collectives collectives_;
+  std::function<void(ExitCode, const std::string&)> on_abandoned_;
+  std::vector<std::string> hosts_;
+  int local_rank_ = 0;
+  const std::int64_t start_ns_;
+  std::atomic<double> deadline_seconds_;
+  std::atomic<std::int64_t> step_{0};
+  std::atomic<const char*> activity_{""};
+
+  std::mutex mutex_;
+  std::condition_variable work_, done_;
+  std::vector<Operation> slots_;
+  FlightRecorder recorder_;
+  std::string report_dir_;
+  std::uint64_t submitted_ = 0, completed_ = 0;
+  std::optional<Failure> failure_;                          // set: nothing more is executed
+  bool surfaced_ = false, heard_ = false;                   // callers may throw it; a caller has thrown it
+  std::optional<Failure> abort_request_;
+  bool abort_done_ = false;
+  std::atomic<bool> stop_{false};
+
+  int backoff_us_ = 0;                                      // communication thread only, like all below
+  std::int64_t deadline_ns_ = 0;                            // of the operation under way
+  std::vector<std::byte> control_;
+  std::vector<std::optional<Status>> answers_;
+  std::thread thread_;                                      // last: everything above lives when it starts
+};
+
+}  // namespace lockstep

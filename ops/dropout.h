@@ -1,0 +1,17 @@
+// dropout: zeroes each element with probability p and scales the others by 1 / (1 - p), in training only.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "ops/context.h"
+
+namespace lockstep {
+
+struct OpSpec;
+
+// Any shape; 0 <= p < 1, else UserError. In evaluation, and for p = 0, x itself is returned. Each call in training takes the
+// context's next dropout key. Keeps the key only: the mask is drawn again in the backward pass.
+Var dropout(Context& ctx, const Var& x, double p);
+
+OpSpec dropout_spec();
+
+}  // namespace lockstep

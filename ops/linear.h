@@ -1,0 +1,19 @@
+// linear: x w^T + bias, a fully connected layer.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "ops/context.h"
+
+namespace lockstep {
+
+struct OpSpec;
+
+// x (N, IN), w (OUT, IN) -> (N, OUT). Throws UserError on a misfit.
+Shape linear_shape(const Shape& x, const Shape& w);
+
+// bias (OUT), of the statistics' dtype (kernels.h), or null. Keeps x only if w needs a gradient, and w only if x does.
+Var linear(Context& ctx, const Var& x, const Var& w, const Var* bias = nullptr);
+
+OpSpec linear_spec();
+
+}  // namespace lockstep

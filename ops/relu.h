@@ -1,0 +1,16 @@
+// relu: max(x, 0), elementwise; NaN stays NaN.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "ops/context.h"
+
+namespace lockstep {
+
+struct OpSpec;
+
+// Any shape. Keeps y; the gradient is written over the output's.
+Var relu(Context& ctx, const Var& x);
+
+OpSpec relu_spec();
+
+}  // namespace lockstep

@@ -1,0 +1,141 @@
+// Loss, optimizer, norms and running statistics of the fast backend; the instruction sets' switch.
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/cpu/fast_test_util.h"
+
+namespace lockstep {
+namespace {
+
+class FastTrain : public FastBackend {};
+INSTANTIATE_TEST_SUITE_P(EachSimd, FastTrain, ::testing::ValuesIn(available_simd().begin(), available_simd().end()), simd_name);
+
+struct LossCase {
+  LossCase(std::int64_t n, std::int64_t k, float spread) : logits(random_tensor({n, k}, 1, -spread, spread)), labels(Tensor::empty({n}, DType::kI32)) {
+    RandomStream random({.seed = 9});
+    for (auto& label : labels.host<std::int32_t>()) label = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(k)));
+    if (n > 2) labels.host<std::int32_t>()[1] = -1;
+  }
+  Tensor logits, labels;
+};
+
+TEST_P(FastTrain, SoftmaxCrossEntropy) {
+  for (const auto& [n, k] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {1, 2}, {64, 10}, {5, 17}, {16, 1000}})
+    for (const double smoothing : {0.0, 0.1})
+      for (const float spread : {1.0f, 60.0f}) {
+        const LossCase in(n, k, spread);
+        Tensor loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64);
+        const Tensor dlogits = run(filled({n, k}, 3), [&](Kernels& kernels, Tensor& out) {
+          kernels.softmax_cross_entropy(kStream, in.logits, in.labels, smoothing, loss, out, sums);
+        });
+        Tensor loss64 = widened(loss), want = widened(dlogits), sums64 = sums.clone();
+        reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, smoothing, loss64, want, sums64);
+        // e^(z - top): the rounded difference shifts it by |z - top| u relatively; then some ten roundings and a sum of k.
+        const double counted = sums64.host<double>()[3], grad_size = (2 * spread + 2) / counted;
+        expect_close("dlogits", dlogits, want, map_f64(dlogits, [&](double) { return grad_size; }), 10);
+        const double loss_size = 2 * spread + std::log(static_cast<double>(k)) + 1;
+        expect_close("loss", loss, loss64, map_f64(loss, [&](double) { return loss_size; }), 10);
+        EXPECT_TRUE(within(sums.host<double>()[0], sums64.host<double>()[0], counted * error_bound(DType::kF32, 10, loss_size)));
+        for (const std::size_t i : {1u, 2u, 3u}) EXPECT_EQ(sums.host<double>()[i], sums64.host<double>()[i]) << "n " << n << " k " << k << " sum " << i;
+      }
+}
+
+TEST_P(FastTrain, LossOfTiesNaNAndNothing) {
+  LossCase in(4, 20, 1);
+  for (float& z : in.logits.host<float>()) z = std::round(z * 2);  // many ties
+  Tensor loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64), loss64 = widened(loss), sums64 = sums.clone();
+  const auto both = [&] {
+    fast_->softmax_cross_entropy(kStream, in.logits, in.labels, 0, loss, {}, sums);
+    reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, 0, loss64, {}, sums64);
+    EXPECT_EQ(sums.host<double>()[1], sums64.host<double>()[1]);
+    EXPECT_EQ(sums.host<double>()[2], sums64.host<double>()[2]);
+  };
+  both();
+  in.logits.host<float>()[static_cast<std::size_t>(in.labels.host<std::int32_t>()[0])] = std::nanf("");
+  both();
+  EXPECT_TRUE(std::isnan(loss.host<float>()[0]) && std::isnan(sums.host<double>()[0]));
+  for (auto& label : in.labels.host<std::int32_t>()) label = -1;
+  both();
+  EXPECT_EQ(loss.host<float>()[0], 0.0f);
+}
+
+TEST_P(FastTrain, LossIsNaNWhereverTheNaNIs) {
+  for (const std::int64_t k : {3, 10, 16, 40})
+    for (std::int64_t at = 0; at < k; ++at) {
+      LossCase in(1, k, 1);
+      in.logits.host<float>()[static_cast<std::size_t>(at)] = std::nanf("");
+      Tensor loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64);
+      fast_->softmax_cross_entropy(kStream, in.logits, in.labels, 0, loss, {}, sums);
+      EXPECT_TRUE(std::isnan(loss.host<float>()[0])) << k << " classes, NaN at " << at;
+    }
+}
+
+TEST_P(FastTrain, SgdStep) {
+  const Shape shapes[] = {{1}, {16}, {17, 3}, {64, 3, 7, 7}, {70000}};
+  for (const bool nesterov : {false, true}) {
+    std::vector<Tensor> value, momentum, grad, value64, momentum64, grad64;
+    for (const Shape& shape : shapes) {
+      value.push_back(random_tensor(shape, 1)), momentum.push_back(random_tensor(shape, 2)), grad.push_back(random_tensor(shape, 3));
+      value64.push_back(widened(value.back())), momentum64.push_back(widened(momentum.back())), grad64.push_back(widened(grad.back()));
+    }
+    std::vector<SgdTensor> work, work64;
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      const double decay = 1e-4 * static_cast<double>(i), lr = 0.1 + 0.1 * static_cast<double>(i);
+      work.push_back({value[i], momentum[i], grad[i], decay, lr});
+      work64.push_back({value64[i], momentum64[i], grad64[i], decay, lr});
+    }
+    const SgdParams params{.momentum = 0.9, .nesterov = nesterov, .grad_scale = 0.5};
+    fast_->sgd_step(kStream, work, params);
+    reference_->sgd_step(kStream, work64, params);
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      const auto bound = [](const Tensor& t) { return map_f64(t, [](double) { return 4.0; }); };  // |values| <= 1 + lr (2 + ...)
+      expect_close("momentum", momentum[i], momentum64[i], bound(momentum[i]), 6);
+      expect_close("value", value[i], value64[i], bound(value[i]), 8);
+    }
+  }
+}
+
+TEST_P(FastTrain, SquaredNormInDouble) {
+  const Tensor a = random_tensor({70001}, 1, -3, 3), b = random_tensor({5}, 2), c = widened(random_tensor({33}, 3));
+  const std::vector<ConstView> all{a, b, c};
+  const Tensor got = run(Tensor::zeros({1}, DType::kF64), [&](Kernels& k, Tensor& out) { k.squared_norm(kStream, all, out); });
+  const Tensor a64 = widened(a), b64 = widened(b);
+  Tensor want = Tensor::zeros({1}, DType::kF64);
+  reference_->squared_norm(kStream, std::vector<ConstView>{a64, b64, c}, want);
+  const double sum = want.host<double>()[0];
+  EXPECT_TRUE(within(got.host<double>()[0], sum, 2 * error_bound(DType::kF64, 70039, sum))) << got.host<double>()[0] << " " << sum;
+  for (const std::size_t at : {0u, 40u, 70000u}) {
+    Tensor bad = a.clone();
+    bad.host<float>()[at] = INFINITY;
+    Tensor result = Tensor::zeros({1}, DType::kF64);
+    fast_->squared_norm(kStream, std::vector<ConstView>{bad}, result);
+    EXPECT_FALSE(std::isfinite(result.host<double>()[0])) << at;
+  }
+}
+
+TEST_P(FastTrain, MovingAverage) {
+  for (const Shape& shape : {Shape{1}, Shape{37}}) {
+    const Tensor observed = random_tensor(shape, 1), start = random_tensor(shape, 2);
+    const Tensor value = run(start, [&](Kernels& k, Tensor& out) { k.moving_average(kStream, observed, 0.1, out); });
+    Tensor want = widened(start);
+    reference_->moving_average(kStream, widened(observed), 0.1, want);
+    expect_close("moving average", value, want, map_f64(value, [](double) { return 1.0; }), 3);
+  }
+}
+
+TEST(SimdSwitch, NamesATableOrFailsClearly) {
+  for (const std::string_view name : available_simd()) {
+    const SimdSetting setting(name);
+    EXPECT_EQ(select_simd_kernels().isa, name);
+  }
+  EXPECT_EQ(available_simd().back(), "scalar");
+  const SimdSetting setting("avx1024");
+  try {
+    select_simd_kernels();
+    FAIL() << "no error";
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("avx1024"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("scalar, avx2 or avx512"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace lockstep

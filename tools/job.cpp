@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/job.h"
+
+#include <cstdlib>
+#include <exception>
+#include <string>
+
+#include "core/error.h"
+#include "distributed/launch_environment.h"
+#include "tools/report_error.h"
+
+namespace lockstep {
+namespace {
+
+// Ends the other ranks too, unless there are none: then main reports.
+[[noreturn]] void fail(Communicator& comm, const Error& error) {
+  if (comm.size() == 1) throw;
+  const std::string where = " [rank " + std::to_string(comm.rank()) + " on " + comm.host_of(comm.rank()) + "]";
+  report_error(comm.rank(), error.kind(), error.what() + where);
+  comm.abort(error.code(), error.what());
+  throw;
+}
+
+}  // namespace
+
+int launched_rank() { return detect_launcher([](const char* name) { return std::getenv(name); }).rank.value_or(0); }
+
+int run_job(const JobOptions& options, const std::function<int(Communicator&)>& body) {
+  const std::unique_ptr<Communicator> comm = make_communicator(options.kind, {.deadline_seconds = options.deadline_s});
+  try {
+    const int code = body(*comm);
+    comm->finalize();
+    return code;
+  } catch (const Error& error) {
+    fail(*comm, error);
+  } catch (const std::exception& error) {
+    fail(*comm, InternalError(error.what()));
+  }
+}
+
+}  // namespace lockstep

@@ -1,0 +1,29 @@
+// Command-line options that several sub-commands share.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "train/config/config.h"
+
+namespace CLI {
+class App;
+}
+
+namespace lockstep {
+
+struct ConfigOptions {
+  std::string file;
+  std::string data, run_dir;
+  std::int64_t max_steps = -1;
+  std::int64_t seed = -1;
+  std::vector<std::string> set;
+};
+
+// CONFIG, --data, --run-dir, --max-steps, --seed, --set.
+void add_config_options(CLI::App& command, ConfigOptions& options);
+LoadedConfig load_and_validate(const ConfigOptions& options);
+
+}  // namespace lockstep

@@ -1,0 +1,108 @@
+// `lockstep train`: trains, and says at the end where everything is and how to go on.
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trainer.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "core/error.h"
+#include "proto/config.pb.h"
+#include "tools/commands.h"
+#include "tools/job.h"
+#include "tools/options.h"
+#include "train/stop_request.h"
+
+namespace lockstep {
+namespace {
+
+struct TrainOptions {
+  ConfigOptions config;
+  std::string resume;
+  bool allow_changes = false;
+  bool json = false;
+};
+
+JobOptions job_options(const proto::Config& config) {
+  JobOptions options;
+  switch (config.distributed().communicator()) {
+    case proto::Distributed::AUTO: options.kind = CommunicatorKind::kAuto; break;
+    case proto::Distributed::LOCAL: options.kind = CommunicatorKind::kLocal; break;
+    case proto::Distributed::MPI: options.kind = CommunicatorKind::kMpi; break;
+  }
+  options.deadline_s = config.distributed().deadline_s();
+  return options;
+}
+
+nlohmann::ordered_json summary(const TrainOutcome& outcome, int ranks) {
+  nlohmann::ordered_json object{{"run_dir", outcome.run_dir}, {"step", outcome.step}, {"total_steps", outcome.total_steps},
+                                {"stopped", outcome.stopped}, {"ranks", ranks},       {"digest", outcome.digest},
+                                {"train_seconds", outcome.train_seconds}, {"images_per_second", outcome.images_per_second}};
+  if (outcome.last_eval) {
+    object["top1"] = outcome.last_eval->top1_percent();
+    object["top5"] = outcome.last_eval->top5_percent();
+    object["eval_loss"] = outcome.last_eval->loss;
+    object["eval_images"] = outcome.last_eval->count;
+  }
+  if (outcome.best_top1 >= 0) object["best_top1"] = outcome.best_top1;
+  return object;
+}
+
+// How this job was started, for the hints: "mpirun -n 2 build/cpu/lockstep".
+std::string launch_text(int ranks, const std::string& binary) {
+  return ranks > 1 ? fmt::format("mpirun -n {} {}", ranks, binary) : binary;
+}
+
+void print_summary(const TrainOutcome& outcome, const TrainOptions& options, const std::string& binary, int ranks) {
+  std::string text;
+  const auto line = [&](const char* name, const std::string& value) { text += fmt::format("{:<12}{}\n", name, value); };
+  if (outcome.stopped)
+    line("stopped", fmt::format("by {} after step {} of {}; everything is saved", stop_reason()[0] != '\0' ? stop_reason() : "a signal on another rank",
+                                outcome.step, outcome.total_steps));
+  line("run folder", outcome.run_dir);
+  if (outcome.last_eval)
+    line("accuracy", fmt::format("{:.2f} % top-1, {:.2f} % top-5 on {} images (best {:.2f} %)", outcome.last_eval->top1_percent(),
+                                 outcome.last_eval->top5_percent(), outcome.last_eval->count, outcome.best_top1));
+  line("speed", fmt::format("{:.0f} images/s, {:.0f} s of training", outcome.images_per_second, outcome.train_seconds));
+  line("digest", outcome.digest);
+  if (outcome.step >= outcome.total_steps)
+    line("evaluate it", fmt::format("{} eval {}", binary, outcome.run_dir));
+  else
+    line("go on with", fmt::format("{} train {} --run-dir {} --resume auto", launch_text(ranks, binary), options.config.file, outcome.run_dir));
+  std::fputs(text.c_str(), stdout);
+}
+
+int run_train(const TrainOptions& options, const std::string& binary) {
+  const LoadedConfig loaded = load_and_validate(options.config);
+  return run_job(job_options(loaded.config()), [&](Communicator& comm) {
+    const TrainOutcome outcome = train({.loaded = loaded, .resume = parse_resume(options.resume), .allow_changes = options.allow_changes}, comm);
+    if (comm.rank() == 0) {
+      if (options.json)
+        std::puts(summary(outcome, comm.size()).dump(2).c_str());
+      else
+        print_summary(outcome, options, binary, comm.size());
+    }
+    return static_cast<int>(outcome.stopped ? ExitCode::kTempFail : ExitCode::kOk);
+  });
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Run& run) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = app.add_subcommand("train", "Train a network; under mpirun, on all ranks");
+  add_config_options(*command, options->config);
+  command->add_option("--resume", options->resume,
+                      "auto (newest checkpoint, or a fresh start), latest (an error if there is none), best, or the path of a checkpoint");
+  command->add_flag("--allow-changes", options->allow_changes, "Resume although the config differs where that makes it another run");
+  command->add_flag("--json", options->json, "End with one JSON object instead of the summary");
+  command->callback([=, &app, &run] {
+    run = [=, &app] { return run_train(*options, app.get_name()); };
+  });
+}
+
+}  // namespace lockstep

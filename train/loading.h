@@ -1,0 +1,18 @@
+// Loader options from the config: the one place where a config becomes augmentation.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "data/loader.h"
+#include "train/session.h"
+
+namespace lockstep {
+
+// This rank's training batches from `start_step` on.
+LoaderOptions train_loader_options(const Session& session, int rank, std::int64_t start_step);
+
+// This rank's share of the evaluation set.
+EvalLoaderOptions eval_loader_options(const proto::Config& config, const ImageSize& image, int rank, int world);
+
+}  // namespace lockstep

@@ -1,0 +1,32 @@
+// One line of a run's metrics: what happened at a step, as names and values.
+//
+// Names are stable and documented here, because files made today are read by scripts tomorrow. train: loss, top1 (share
+// of correct answers, 0 to 1), lr, grad_norm, grad_noise_scale. val: loss, top1, top5. perf: images_per_sec (all ranks
+// together), input_wait_frac (share of the time spent waiting for data), allreduce_exposed_ms (per step, not hidden
+// behind the backward pass), host_peak_gb, gpu_peak_gb. ckpt: path, seconds, bytes. warn: message.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace lockstep {
+
+enum class MetricKind { kTrain, kVal, kCkpt, kWarn, kPerf };
+std::string_view metric_kind_name(MetricKind kind);  // "train", "val", "ckpt", "warn", "perf"
+
+using MetricValue = std::variant<double, int64_t, std::string>;
+
+struct MetricRecord {
+  MetricKind kind = MetricKind::kTrain;
+  int64_t step = 0;  // optimizer steps done
+  double epoch = 0;  // passes over the training data done
+  double time = 0;   // seconds since 1970; 0: MetricsLog fills in the present
+  std::vector<std::pair<std::string, MetricValue>> values;
+};
+
+}  // namespace lockstep

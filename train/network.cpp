@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/network.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "cpu/fast/fast_kernels.h"
+#include "cpu/reference/reference_kernels.h"
+#include "proto/config.pb.h"
+
+namespace lockstep {
+namespace {
+
+constexpr int kDefaultSide = 224;
+
+DType dtype_of_precision(proto::Config::Precision precision) {
+  switch (precision) {
+    case proto::Config::FP32: return DType::kF32;
+    case proto::Config::FP64: return DType::kF64;
+    default: break;
+  }
+  throw UserError("precision: got " + proto::Config::Precision_Name(precision) +
+                  ", but no backend in this build computes in 16 bits; use FP32");
+}
+
+// One value per channel, or one for all, or the default.
+std::vector<float> per_channel(const google::protobuf::RepeatedField<double>& values, int channels, double fallback, const char* field) {
+  if (values.empty()) return std::vector<float>(static_cast<std::size_t>(channels), static_cast<float>(fallback));
+  if (values.size() == 1) return std::vector<float>(static_cast<std::size_t>(channels), static_cast<float>(values[0]));
+  if (values.size() != channels)
+    throw UserError(fmt::format("{}: got {} values, want one per channel ({}) or one for all", field, values.size(), channels));
+  return {values.begin(), values.end()};
+}
+
+SourceKind source_kind(proto::Data::Source source) {
+  switch (source) {
+    case proto::Data::AUTO: return SourceKind::kAuto;
+    case proto::Data::IDX: return SourceKind::kIdx;
+    case proto::Data::CIFAR10: return SourceKind::kCifar10;
+    case proto::Data::FOLDER: return SourceKind::kFolder;
+    case proto::Data::SYNTHETIC: return SourceKind::kSynthetic;
+  }
+  return SourceKind::kAuto;
+}
+
+Stem stem_of(proto::Model::Stem stem) {
+  switch (stem) {
+    case proto::Model::AUTO: return Stem::kAuto;
+    case proto::Model::IMAGENET: return Stem::kImagenet;
+    case proto::Model::SMALL: return Stem::kSmall;
+  }
+  return Stem::kAuto;
+}
+
+}  // namespace
+
+ImageSize image_size(const proto::Config& config, const Source& source) {
+  const proto::Data& data = config.data();
+  const auto pick = [](int wanted, int stored, int fallback) { return wanted > 0 ? wanted : stored > 0 ? stored : fallback; };
+  return {pick(data.height(), source.height(), kDefaultSide), pick(data.width(), source.width(), kDefaultSide), source.channels()};
+}
+
+std::unique_ptr<Kernels> make_kernels(const proto::Config& config) {
+  const bool reference = config.backend() == proto::Config::REFERENCE;
+  return reference ? make_reference_kernels() : make_fast_kernels(config.threads_per_rank());
+}
+
+Network make_network(const proto::Config& config, const ImageSize& image, int classes) {
+  const proto::Model& model = config.model();
+  Network network;
+  network.dtype = dtype_of_precision(config.precision());
+  network.kernels = make_kernels(config);
+  network.mean = per_channel(config.data().mean(), image.channels, 0.5, "data.mean");
+  network.std = per_channel(config.data().std(), image.channels, 0.25, "data.std");
+  network.model = make_model({.name = model.name(),
+                              .classes = classes,
+                              .channels = image.channels,
+                              .height = image.height,
+                              .width = image.width,
+                              .v1 = model.variant() == proto::Model::V1,
+                              .stem = stem_of(model.stem()),
+                              .zero_gamma = model.zero_gamma(),
+                              .base_width = model.base_width(),
+                              .bn_eps = model.batch_norm().eps(),
+                              .bn_momentum = model.batch_norm().momentum(),
+                              .dtype = network.dtype});
+  network.model->initialise(config.seed());
+  return network;
+}
+
+std::unique_ptr<Source> open_split(const proto::Config& config, Split split) {
+  const proto::Data& data = config.data();
+  const bool eval = split == Split::kEval;
+  const auto side = [](int wanted) { return wanted > 0 ? wanted : kDefaultSide; };
+  return open_source({.kind = source_kind(data.source()),
+                      .path = eval && data.has_eval_path() ? data.eval_path() : data.path(),
+                      .split = split,
+                      .classes = data.source() == proto::Data::SYNTHETIC ? data.synthetic().classes() : config.model().classes(),
+                      .size = eval ? data.synthetic().eval_size() : data.synthetic().size(),
+                      .height = side(data.height()),
+                      .width = side(data.width()),
+                      .channels = data.channels() > 0 ? data.channels() : 3,
+                      .seed = config.seed()});
+}
+
+}  // namespace lockstep

@@ -1,0 +1,58 @@
+// Optimizer: SGD with momentum over explicit parameter groups. State: one momentum tensor per parameter.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/parameter.h"
+#include "ops/kernels.h"
+
+namespace lockstep {
+
+namespace proto {
+class Optimizer;
+}
+
+// Which rule a parameter falls under; shown in the banner, so that nobody has to guess what decays.
+struct ParameterRule {
+  double weight_decay = 0;
+  double lr_multiplier = 1;
+};
+
+// The first group that matches a parameter wins. Without a match: weights decay; norm scales, norm biases and biases
+// only with decay_norm_and_bias. A group that matches no parameter is a user error (a misspelt name).
+std::vector<ParameterRule> parameter_rules(const proto::Optimizer& config, const std::vector<Parameter*>& parameters);
+
+// "161 parameters: 54 decay 1e-4, 107 do not decay"
+std::string describe_rules(const std::vector<ParameterRule>& rules);
+
+class SgdOptimizer {
+ public:
+  // Keeps pointers to the parameters; they must outlive it.
+  SgdOptimizer(const proto::Optimizer& config, const std::vector<Parameter*>& parameters);
+
+  // Gradient of parameter `id`: the mean over the global batch.
+  using GradientOf = std::function<Tensor(const Parameter&)>;
+
+  // Norm over all parameters, in double and fixed order. Blocks until the device has it.
+  double gradient_norm(Kernels& kernels, Stream stream, const GradientOf& gradient);
+  // One update at rate `lr`; gradients are scaled down to clip_norm if `norm` is longer.
+  void step(Kernels& kernels, Stream stream, double lr, double norm, const GradientOf& gradient);
+
+  const std::vector<Tensor>& momentum() const { return momentum_; }  // by parameter id
+  const std::vector<ParameterRule>& rules() const { return rules_; }
+
+ private:
+  std::vector<Parameter*> parameters_;
+  std::vector<ParameterRule> rules_;
+  std::vector<Tensor> momentum_;
+  SgdParams params_;
+  double clip_norm_;
+  Tensor norm_result_;               // f64 (1)
+  std::vector<SgdTensor> tensors_;   // rebuilt each step in place
+  std::vector<ConstView> gradients_;
+};
+
+}  // namespace lockstep

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "data/order.h"
+#include "proto/config.pb.h"
+#include "train/config/config.h"
+#include "train/schedule.h"
+
+namespace lockstep {
+namespace {
+
+int norm_shards(const proto::BatchNorm& norm, int shards) {
+  switch (norm.scope()) {
+    case proto::BatchNorm::SHARD: return 1;
+    case proto::BatchNorm::GROUP: return norm.group_shards();
+    case proto::BatchNorm::GLOBAL: return shards;
+  }
+  return 1;
+}
+
+}  // namespace
+
+RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::int64_t eval_samples, int ranks) {
+  validate_world(config, ranks);
+  RunPlan plan;
+  plan.train_samples = train_samples;
+  plan.eval_samples = eval_samples;
+  plan.global_batch = config.batch().global_batch();
+  plan.shard_batch = config.batch().shard_batch();
+  plan.shards = static_cast<int>(plan.global_batch / plan.shard_batch);
+  plan.ranks = ranks;
+  plan.shards_per_rank = plan.shards / ranks;
+  plan.norm_shards = norm_shards(config.model().batch_norm(), plan.shards);
+  const LastBatch policy = config.data().last_batch() == proto::Data::WRAP ? LastBatch::kWrap : LastBatch::kDrop;
+  plan.steps_per_epoch = steps_per_epoch(train_samples, plan.global_batch, policy);
+  plan.total_steps = std::llround(config.epochs() * static_cast<double>(plan.steps_per_epoch));
+  if (config.max_steps() > 0) plan.total_steps = std::min(plan.total_steps, config.max_steps());
+  return plan;
+}
+
+std::vector<std::pair<std::string, std::string>> describe_plan(const RunPlan& plan, const Schedule& schedule) {
+  return {
+      {"data", fmt::format("{} training images, {} evaluation images", plan.train_samples, plan.eval_samples)},
+      {"global batch", fmt::format("{} = {} shards x {}", plan.global_batch, plan.shards, plan.shard_batch)},
+      {"ranks", fmt::format("{}, each runs {} shard{} a step", plan.ranks, plan.shards_per_rank, plan.shards_per_rank > 1 ? "s, one after the other," : "")},
+      {"batch norm sees", fmt::format("{} images", plan.norm_shards * plan.shard_batch)},
+      {"steps", fmt::format("{} an epoch, {} in all ({:.4g} epochs)", plan.steps_per_epoch, plan.total_steps, plan.epoch_of(plan.total_steps))},
+      {"learning rate", fmt::format("peak {:.6g}, first step {:.6g}, last step {:.6g}", schedule.peak(), schedule.lr(0),
+                                    schedule.lr(std::max<std::int64_t>(plan.total_steps - 1, 0)))},
+  };
+}
+
+}  // namespace lockstep

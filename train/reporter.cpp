@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/reporter.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <vector>
+
+#include "proto/config.pb.h"
+#include "train/clock.h"
+#include "train/metrics/logging.h"
+#include "train/metrics/metrics_log.h"
+#include "train/metrics/progress.h"
+
+namespace lockstep {
+namespace {
+
+double peak_resident_gb() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024e-9;
+}
+
+// Sums since the last line.
+struct Interval {
+  double steps = 0, loss = 0, top1 = 0, top5 = 0, grad_norm = 0;
+};
+
+// Clock readings since the last line: never saved, never compared.
+struct IntervalTimes {
+  double wall_ns = 0, data_ns = 0, reduce_ns = 0;
+  std::int64_t steps = 0;
+};
+
+MetricsOptions metrics_options(const proto::Logging& config, std::optional<std::int64_t> resume_step) {
+  return {.jsonl = config.jsonl(),
+          .csv = config.csv(),
+          .tensorboard = config.tensorboard(),
+          .resume_step = resume_step,
+          .warn = [](const std::string& message) { log_warning(message); }};
+}
+
+}  // namespace
+
+class Reporter::Impl {
+ public:
+  Impl(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step)
+      : plan_(session.plan),
+        every_steps_(session.config().logging().every_steps()),
+        metrics_(run_dir, metrics_options(session.config().logging(), resume_step)),
+        progress_([](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); std::fflush(stdout); },
+                  detect_progress_options(STDOUT_FILENO)) {
+    init_logging(0, run_dir);
+    set_log_console([this](LogLevel, std::string_view line) { progress_.message(line); });
+  }
+
+  ~Impl() {
+    progress_.finish();
+    set_log_console(nullptr);
+    close_logging();
+  }
+
+  void warn(const std::string& text) {
+    log_warning(text);
+    record(MetricKind::kWarn, step_, {{"message", text}});
+  }
+
+  void begin(std::int64_t step) {
+    step_ = step;
+    progress_.start(step, plan_.total_steps, plan_.epoch_of(plan_.total_steps), plan_.global_batch);
+    mark_ns_ = steady_ns();
+  }
+
+  void step_done(std::int64_t steps_done, double lr, const StepResult& result) {
+    step_ = steps_done;
+    const std::int64_t now = steady_ns();
+    const auto elapsed = static_cast<double>(now - mark_ns_);
+    mark_ns_ = now;
+    train_ns_ += elapsed;
+    ++trained_steps_;
+    interval_.steps += 1;
+    interval_.loss += result.loss;
+    interval_.top1 += result.top1;
+    interval_.top5 += result.top5;
+    interval_.grad_norm += result.grad_norm;
+    times_.steps += 1;
+    times_.wall_ns += elapsed;
+    times_.data_ns += static_cast<double>(result.times.data_ns);
+    times_.reduce_ns += static_cast<double>(result.times.reduce_ns);
+    progress_.step_done(steps_done, plan_.epoch_of(steps_done));
+    if (steps_done % every_steps_ == 0 || steps_done == plan_.total_steps) write_interval(lr);
+  }
+
+  void evaluated(std::int64_t step, const EvalResult& result, bool is_best) {
+    const double count = static_cast<double>(result.count);
+    record(MetricKind::kVal, step, {{"loss", result.loss},
+                                    {"top1", static_cast<double>(result.top1) / count},
+                                    {"top5", static_cast<double>(result.top5) / count}});
+    metrics_.flush();
+    log_info(fmt::format("evaluation at step {} (epoch {:.3g}): top-1 {:.2f} %{}, top-5 {:.2f} %, loss {:.4f} ({} images, {:.1f} s)", step,
+                         plan_.epoch_of(step), result.top1_percent(), is_best ? " (best)" : "", result.top5_percent(), result.loss,
+                         result.count, result.seconds));
+  }
+
+  void saved(const SaveReport& report) {
+    record(MetricKind::kCkpt, static_cast<std::int64_t>(report.step),
+           {{"path", report.path}, {"seconds", report.seconds}, {"bytes", static_cast<std::int64_t>(report.nbytes)}});
+  }
+
+  void pause() { progress_.pause(); }
+  void resume() {
+    progress_.resume();
+    mark_ns_ = steady_ns();
+  }
+  void end() {
+    progress_.finish();
+    metrics_.flush();
+  }
+
+  std::map<std::string, double> accumulators() const {
+    return {{"steps", interval_.steps}, {"loss", interval_.loss}, {"top1", interval_.top1}, {"top5", interval_.top5}, {"grad_norm", interval_.grad_norm}};
+  }
+
+  void restore(const std::map<std::string, double>& saved) {
+    const auto get = [&](const char* name) {
+      const auto found = saved.find(name);
+      return found == saved.end() ? 0.0 : found->second;
+    };
+    interval_ = {get("steps"), get("loss"), get("top1"), get("top5"), get("grad_norm")};
+  }
+
+  double train_seconds() const { return train_ns_ * 1e-9; }
+  double images_per_second() const {
+    return train_ns_ > 0 ? static_cast<double>(trained_steps_ * plan_.global_batch) / train_seconds() : 0;
+  }
+
+ private:
+  void record(MetricKind kind, std::int64_t step, std::vector<std::pair<std::string, MetricValue>> values) {
+    metrics_.write({.kind = kind, .step = step, .epoch = plan_.epoch_of(step), .values = std::move(values)});
+  }
+
+  void write_interval(double lr) {
+    const double n = interval_.steps;
+    record(MetricKind::kTrain, step_, {{"loss", interval_.loss / n},
+                                       {"top1", interval_.top1 / n},
+                                       {"lr", lr},
+                                       {"grad_norm", interval_.grad_norm / n}});
+    const auto steps = static_cast<double>(times_.steps);
+    const double wait_frac = times_.wall_ns > 0 ? times_.data_ns / times_.wall_ns : 0;
+    record(MetricKind::kPerf, step_, {{"images_per_sec", steps * static_cast<double>(plan_.global_batch) / (times_.wall_ns * 1e-9)},
+                                      {"input_wait_frac", wait_frac},
+                                      {"allreduce_exposed_ms", times_.reduce_ns / steps * 1e-6},
+                                      {"host_peak_gb", peak_resident_gb()}});
+    metrics_.flush();
+    progress_.report(step_, plan_.epoch_of(step_), {interval_.loss / n, interval_.top1 / n, lr, wait_frac});
+    interval_ = {};
+    times_ = {};
+  }
+
+  const RunPlan& plan_;
+  std::int64_t every_steps_;
+  MetricsLog metrics_;
+  ProgressDisplay progress_;
+  Interval interval_;
+  IntervalTimes times_;
+  std::int64_t step_ = 0;
+  std::int64_t mark_ns_ = 0;  // when the step under way began
+  double train_ns_ = 0;
+  std::int64_t trained_steps_ = 0;
+};
+
+Reporter::Reporter(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step)
+    : impl_(std::make_unique<Impl>(session, run_dir, resume_step)) {}
+Reporter::~Reporter() = default;
+void Reporter::say(const std::string& text) { log_info(text); }
+void Reporter::warn(const std::string& text) { impl_->warn(text); }
+void Reporter::begin(std::int64_t step) { impl_->begin(step); }
+void Reporter::step_done(std::int64_t steps_done, double lr, const StepResult& result) { impl_->step_done(steps_done, lr, result); }
+void Reporter::evaluated(std::int64_t step, const EvalResult& result, bool is_best) { impl_->evaluated(step, result, is_best); }
+void Reporter::saved(const SaveReport& report) { impl_->saved(report); }
+void Reporter::pause() { impl_->pause(); }
+void Reporter::resume() { impl_->resume(); }
+void Reporter::end() { impl_->end(); }
+std::map<std::string, double> Reporter::accumulators() const { return impl_->accumulators(); }
+void Reporter::restore(const std::map<std::string, double>& accumulators) { impl_->restore(accumulators); }
+double Reporter::train_seconds() const { return impl_->train_seconds(); }
+double Reporter::images_per_second() const { return impl_->images_per_second(); }
+
+}  // namespace lockstep

@@ -1,0 +1,50 @@
+// Reporter: what a run tells people and files while it goes. Made on rank 0 only.
+//
+// Metrics are means over the steps since the last line, so every step counts once; the sums under way are part of the
+// checkpoint, so that a resumed run writes the same lines. Nothing here blocks on a disk or touches the training.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "train/checkpoint/checkpoint_store.h"
+#include "train/evaluate.h"
+#include "train/session.h"
+#include "train/step.h"
+
+namespace lockstep {
+
+class Reporter {
+ public:
+  // Opens the metric files and the log in `run_dir`; `resume_step` absent: a new run.
+  Reporter(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step);
+  ~Reporter();
+
+  void say(const std::string& text);   // the terminal and the log
+  void warn(const std::string& text);  // the same, and a record in the metrics
+
+  void begin(std::int64_t step);       // the clock of images/s starts here
+  void step_done(std::int64_t steps_done, double lr, const StepResult& result);
+  void evaluated(std::int64_t step, const EvalResult& result, bool is_best);
+  void saved(const SaveReport& report);
+  void pause();                        // evaluation and saving do not count as training time
+  void resume();
+  void end();
+
+  // The interval's sums under way, for TrainingState::accumulators.
+  std::map<std::string, double> accumulators() const;
+  void restore(const std::map<std::string, double>& accumulators);
+
+  double train_seconds() const;
+  double images_per_second() const;  // since begin()
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lockstep

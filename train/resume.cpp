@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/resume.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "proto/config.pb.h"
+
+namespace lockstep {
+namespace {
+
+// The lines of a message about what differs between the saved run and this one.
+std::string changes_text(const std::vector<ConfigChange>& changes, const std::vector<std::string>& breaking) {
+  std::string text;
+  for (const ConfigChange& change : changes) text += fmt::format("\n  {}: saved {}, now {}", change.path, change.from, change.to);
+  for (const std::string& line : breaking) text += "\n  " + line;
+  return text;
+}
+
+void compare_runs(const TrainingState& saved, const Session& session, const std::string& path, bool allow_changes,
+                  const std::function<void(const std::string&)>& warn) {
+  const TrainingState current = capture_state(session, static_cast<std::int64_t>(saved.step));
+  const ContractDifferences differences = contract_differences(saved, current);
+  const LoadedConfig saved_config = parse_config(saved.contract.config_text, path + " (config)");
+  const ConfigDiff diff = config_diff(saved_config.config(), session.config());
+  const std::string text = changes_text(diff.must_not_change, differences.breaking);
+  if (!text.empty()) {
+    const std::string message = fmt::format("resume: {} was saved by a run that differs:{}", path, text);
+    if (!allow_changes)
+      throw UserError(message + "\n  Use the saved values, start a new run in another --run-dir, or accept another run with --allow-changes.");
+    warn(message + "\n  Going on, as --allow-changes says: from here this is another run.");
+  }
+  for (const std::string& line : differences.bits) warn("resume: equal bits are not promised: " + line);
+}
+
+void broadcast_tensor(Tensor tensor, Communicator& comm, const std::string& name) {
+  comm.broadcast({static_cast<std::byte*>(tensor.ptr()), tensor.nbytes()}, 0, "resume: " + name);
+}
+
+void broadcast_session(Session& session, Communicator& comm) {
+  for (Parameter* parameter : session.network.model->parameters()) broadcast_tensor(parameter->value, comm, parameter->name);
+  for (Buffer* buffer : session.network.model->buffers()) broadcast_tensor(buffer->value, comm, buffer->name);
+  for (const Tensor& momentum : session.optimizer->momentum()) broadcast_tensor(momentum, comm, "momentum");
+}
+
+RunPosition load_on_root(Session& session, const CheckpointInfo& from, bool allow_changes,
+                         const std::function<void(const std::string&)>& warn) {
+  compare_runs(from.manifest.facts, session, from.path, allow_changes, warn);
+  TrainingState saved;
+  load_checkpoint(posix_fs(), from.path, saved);
+  RunPosition position;
+  position.step = restore_state(saved, session);
+  const auto eval_step = saved.counters.find("last_eval_step");
+  if (eval_step != saved.counters.end()) position.last_eval_step = eval_step->second;
+  position.best_top1 = saved.best_metric.value_or(-1);
+  position.accumulators = saved.accumulators;
+  return position;
+}
+
+}  // namespace
+
+RunPosition resume_everywhere(Session& session, const std::optional<CheckpointInfo>& from, bool allow_changes, Communicator& comm,
+                              const std::function<void(const std::string&)>& warn) {
+  RunPosition position;
+  if (comm.rank() == 0 && from) position = load_on_root(session, *from, allow_changes, warn);
+  struct Header {
+    std::int64_t resumed, step, last_eval_step;
+    double best_top1;
+  } header{from.has_value(), position.step, position.last_eval_step, position.best_top1};
+  header = comm.broadcast_value(header, 0, "resume: position");
+  position.step = header.step;
+  position.last_eval_step = header.last_eval_step;
+  position.best_top1 = header.best_top1;
+  if (header.resumed != 0) broadcast_session(session, comm);
+  return position;
+}
+
+}  // namespace lockstep

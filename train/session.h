@@ -1,0 +1,44 @@
+// Session: what a training run is made of, built once from a config: data, network, optimizer, schedule, plan.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "data/source.h"
+#include "train/checkpoint/state.h"
+#include "train/config/config.h"
+#include "train/network.h"
+#include "train/optimizer.h"
+#include "train/plan.h"
+#include "train/schedule.h"
+
+namespace lockstep {
+
+struct Session {
+  LoadedConfig loaded;
+  std::unique_ptr<Source> train_source, eval_source;  // eval_source may be null: the data set has no evaluation part
+  RunPlan plan;
+  Network network;
+  std::unique_ptr<Schedule> schedule;
+  std::unique_ptr<SgdOptimizer> optimizer;
+
+  const proto::Config& config() const { return loaded.config(); }
+};
+
+// Opens the data, checks that everything fits together, builds and initialises. Blocks on the disk. Throws UserError.
+Session make_session(LoadedConfig loaded, int ranks);
+
+// The session's state after `step` steps, as shared handles: valid while the session does not step.
+TrainingState capture_state(const Session& session, std::int64_t step);
+
+// Copies a saved state's tensors into the session. Throws UserError(kData) naming a tensor that is missing, has another
+// shape or dtype, or that the model does not know. Returns the step.
+std::int64_t restore_state(const TrainingState& saved, Session& session);
+
+// For evaluation: only parameters and buffers.
+void restore_model(const std::vector<NamedTensor>& tensors, Model& model);
+
+// One hash per tensor of the training state, for check_replicas.
+std::vector<std::pair<std::string, std::uint64_t>> hash_state(const Session& session);
+
+}  // namespace lockstep

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/shard_pass.h"
+
+#include "ops/normalise_image.h"
+#include "ops/softmax_cross_entropy.h"
+#include "train/clock.h"
+
+namespace lockstep {
+namespace {
+
+ShardSums read_sums(const Tensor& sums) {
+  const auto values = sums.host<double>();
+  return {values[0], values[1], values[2], values[3]};
+}
+
+Var forward(Context& context, Network& network, const Tensor& images) {
+  const Tensor input = normalise_image(context, images, network.mean, network.std, network.dtype);
+  return network.model->forward(context, Var{input, -1});
+}
+
+}  // namespace
+
+ShardPass::ShardPass(Network& network, double label_smoothing, NormSync* norm_sync)
+    : network_(network), label_smoothing_(label_smoothing), norm_sync_(norm_sync) {
+  const DType dtype = stats_dtype(network.dtype);
+  seed_gradient_ = Tensor::zeros({}, dtype);
+  if (dtype == DType::kF64) seed_gradient_.host<double>()[0] = 1;
+  if (dtype == DType::kF32) seed_gradient_.host<float>()[0] = 1;
+}
+
+void ShardPass::train(const ShardBatch& batch, std::uint64_t seed, std::int64_t step, int shard, GradSink& gradients,
+                      ObservationSink& observations, const std::function<void(const ShardSums&)>& after_forward,
+                      StepTimes& times) {
+  const std::int64_t begin = steady_ns();
+  Context context{.kernels = *network_.kernels,
+                  .tape = &tape_,
+                  .training = true,
+                  .dropout = {seed, RandomPurpose::kDropout, static_cast<std::uint32_t>(step), static_cast<std::uint64_t>(shard) << 32},
+                  .norm_sync = norm_sync_,
+                  .observations = &observations};
+  tape_.reset();
+  const Var logits = forward(context, network_, batch.images);
+  const LossResult loss = softmax_cross_entropy(context, logits, batch.labels, label_smoothing_);
+  after_forward(read_sums(loss.sums));
+  const std::int64_t middle = steady_ns();
+  tape_.backward(loss.loss, seed_gradient_, &gradients);
+  tape_.reset();
+  const std::int64_t end = steady_ns();
+  times.forward_ns += middle - begin;
+  times.backward_ns += end - middle;
+}
+
+ShardSums evaluate_batch(Network& network, const ShardBatch& batch) {
+  Context context{.kernels = *network.kernels};
+  const Var logits = forward(context, network, batch.images);
+  return read_sums(softmax_cross_entropy(context, logits, batch.labels, 0).sums);
+}
+
+}  // namespace lockstep

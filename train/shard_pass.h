@@ -1,0 +1,47 @@
+// ShardPass: the forward and backward pass of one shard.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/tape.h"
+#include "ops/context.h"
+#include "train/network.h"
+#include "train/step.h"
+
+namespace lockstep {
+
+// One shard's images and labels, as the loader delivers them: u8 (n, C, H, W) and i32 (n).
+struct ShardBatch {
+  Tensor images, labels;
+};
+
+// Sums over one shard, as softmax_cross_entropy defines them.
+struct ShardSums {
+  double loss = 0, top1 = 0, top5 = 0, count = 0;
+};
+
+class ShardPass {
+ public:
+  // `norm_sync` may be null. References must outlive the pass.
+  ShardPass(Network& network, double label_smoothing, NormSync* norm_sync);
+
+  // Gradients go to `gradients`, batch statistics to `observations`. `shard` is the global shard index. `after_forward` is
+  // called with the sums between the passes: what it reports can be reduced while the backward pass runs. Times are added.
+  void train(const ShardBatch& batch, std::uint64_t seed, std::int64_t step, int shard, GradSink& gradients,
+             ObservationSink& observations, const std::function<void(const ShardSums&)>& after_forward, StepTimes& times);
+
+ private:
+  Network& network_;
+  double label_smoothing_;
+  NormSync* norm_sync_;
+  Tape tape_;
+  Tensor seed_gradient_;  // 1, statistics dtype
+};
+
+// Forward in evaluation mode, nothing recorded.
+ShardSums evaluate_batch(Network& network, const ShardBatch& batch);
+
+}  // namespace lockstep

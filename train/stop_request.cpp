@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/stop_request.h"
+
+#include <csignal>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace lockstep {
+namespace {
+
+std::atomic<int> stop_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free);  // safe in a signal handler
+
+extern "C" void on_stop_signal(int signal_number) {
+  if (signal_number == SIGINT && stop_signal.load() == SIGINT) _exit(128 + SIGINT);
+  stop_signal.store(signal_number);
+}
+
+}  // namespace
+
+void install_stop_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_stop_signal;
+  action.sa_flags = SA_RESTART;
+  for (const int signal_number : {SIGTERM, SIGINT, SIGUSR1, SIGUSR2}) sigaction(signal_number, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);  // `lockstep train | head` is a write error, not a death
+}
+
+bool stop_requested() { return stop_signal.load() != 0; }
+
+const char* stop_reason() {
+  switch (stop_signal.load()) {
+    case SIGTERM: return "SIGTERM";
+    case SIGINT: return "SIGINT";
+    case SIGUSR1: return "SIGUSR1";
+    case SIGUSR2: return "SIGUSR2";
+    default: return "";
+  }
+}
+
+void clear_stop_request() { stop_signal.store(0); }
+
+}  // namespace lockstep

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "core/error.h"
+#include "distributed/replica_check.h"
+#include "proto/config.pb.h"
+#include "train/loading.h"
+#include "train/reporter.h"
+#include "train/resume.h"
+#include "train/session.h"
+#include "train/step.h"
+#include "train/stop_request.h"
+
+namespace lockstep {
+namespace {
+
+// Events every so many epochs, as whole steps; 0: never.
+std::int64_t period_of(double every_epochs, std::int64_t steps_per_epoch) {
+  if (every_epochs <= 0) return 0;
+  return std::max<std::int64_t>(1, std::llround(every_epochs * static_cast<double>(steps_per_epoch)));
+}
+
+bool falls_on(std::int64_t step, std::int64_t period) { return period > 0 && step % period == 0; }
+
+class Trainer {
+ public:
+  Trainer(const TrainRequest& request, Communicator& comm)
+      : request_(request), comm_(comm), session_(make_session(request.loaded, comm.size())), config_(session_.config()) {
+    if (is_root()) open_folder();
+    position_ = resume_everywhere(session_, folder_ ? folder_->resume_from() : std::nullopt, request.allow_changes, comm_,
+                                  [this](const std::string& text) { warn(text); });
+    runner_ = std::make_unique<StepRunner>(config_, session_.plan, session_.network, *session_.optimizer, comm_);
+    if (session_.eval_source) {
+      const EvalLoaderOptions options = eval_loader_options(config_, image_size(config_, *session_.train_source), comm_.rank(), comm_.size());
+      eval_batch_ = options.batch;
+      eval_loader_ = std::make_unique<EvalLoader>(*session_.eval_source, options);
+    }
+    eval_period_ = period_of(config_.evaluation().every_epochs(), session_.plan.steps_per_epoch);
+    save_period_ = period_of(config_.checkpoint().every_epochs(), session_.plan.steps_per_epoch);
+  }
+
+  TrainOutcome run() {
+    announce();
+    Loader loader(*session_.train_source, train_loader_options(session_, comm_.rank(), step()));
+    loader_ = &loader;
+    if (reporter_) reporter_->begin(step());
+    if (evaluation_is_due()) evaluate_now();  // stopped after the step, before its evaluation
+    while (step() < session_.plan.total_steps && !outcome_.stopped) one_step(loader);
+    if (reporter_) reporter_->end();
+    finish();
+    return outcome_;
+  }
+
+ private:
+  bool is_root() const { return comm_.rank() == 0; }
+  std::int64_t step() const { return position_.step; }
+  bool at_end() const { return step() >= session_.plan.total_steps; }
+
+  void open_folder() {
+    folder_ = std::make_unique<RunFolder>(
+        request_.loaded, request_.resume, [this](const std::string& text) { warn(text); },
+        [this](const SaveReport& report) { reporter_->saved(report); });
+    std::optional<std::int64_t> resume_step;
+    if (folder_->resume_from()) resume_step = static_cast<std::int64_t>(folder_->resume_from()->manifest.facts.step);
+    reporter_ = std::make_unique<Reporter>(session_, folder_->path(), resume_step);
+    for (const std::string& text : early_warnings_) reporter_->warn(text);
+    comm_.set_report_dir(folder_->path() + "/logs");
+  }
+
+  void warn(const std::string& text) { reporter_ ? reporter_->warn(text) : early_warnings_.push_back(text); }
+
+  void announce() {
+    outcome_.total_steps = session_.plan.total_steps;
+    outcome_.best_top1 = position_.best_top1;
+    if (!is_root()) return;
+    outcome_.run_dir = folder_->path();
+    folder_->describe(request_.loaded, comm_.size(), step());
+    auto derived = describe_plan(session_.plan, *session_.schedule);
+    derived.emplace_back("source", session_.train_source->describe());
+    derived.emplace_back("model", fmt::format("{}, {} parameters, {} classes", session_.network.model->name(),
+                                              session_.network.model->parameter_count(), session_.network.model->options().classes));
+    derived.emplace_back("optimizer", describe_rules(session_.optimizer->rules()));
+    derived.emplace_back("backend", fmt::format("{}, transport {}", session_.network.kernels->name(), comm_.transport()));
+    derived.emplace_back("run folder", folder_->path());
+    derived.emplace_back("start", folder_->resume_from()
+                                      ? fmt::format("resumes {} at step {} of {}, learning rate {:.6g}", folder_->resume_from()->path, step(),
+                                                    session_.plan.total_steps, session_.schedule->lr(step()))
+                                      : "afresh, from seed " + std::to_string(config_.seed()));
+    reporter_->say(banner(request_.loaded, derived));
+    reporter_->restore(position_.accumulators);
+  }
+
+  void one_step(Loader& loader) {
+    const double lr = session_.schedule->lr(step());
+    const StepResult result = runner_->run(step(), lr, loader);
+    if (!result.finite) throw_not_finite(lr, result);
+    ++position_.step;
+    if (reporter_) reporter_->step_done(step(), lr, result);
+    if (falls_on(step(), config_.logging().check_replicas_every_steps())) check_replicas_now();
+    if (evaluation_is_due()) evaluate_now();
+    outcome_.stopped = result.stop && !at_end();
+    if (save_is_due() && !outcome_.stopped && !at_end()) save(false);
+    if (folder_) {
+      folder_->heartbeat();
+      folder_->saver().poll();
+    }
+  }
+
+  bool evaluation_is_due() const {
+    return eval_loader_ && position_.last_eval_step != step() && step() > 0 && (falls_on(step(), eval_period_) || at_end());
+  }
+
+  bool save_is_due() const { return falls_on(step(), save_period_) || falls_on(step(), config_.checkpoint().every_steps()); }
+
+  void evaluate_now() {
+    comm_.set_activity(step(), "evaluation");
+    if (reporter_) reporter_->pause();
+    const EvalResult result = evaluate(session_.network, *eval_loader_, session_.eval_source->size(), eval_batch_, comm_);
+    outcome_.last_eval = result;
+    position_.last_eval_step = step();
+    last_eval_is_best_ = result.top1_percent() > outcome_.best_top1;
+    if (last_eval_is_best_) outcome_.best_top1 = result.top1_percent();
+    if (!reporter_) return;
+    reporter_->evaluated(step(), result, last_eval_is_best_);
+    reporter_->resume();
+  }
+
+  void check_replicas_now() {
+    if (comm_.size() == 1) return;
+    std::vector<NamedHash> hashes;
+    for (const auto& [name, hash] : hash_state(session_)) hashes.push_back({name, hash});
+    check_replicas(comm_, hashes, step());
+  }
+
+  TrainingState state() const {
+    TrainingState state = capture_state(session_, step());
+    state.counters["last_eval_step"] = position_.last_eval_step;
+    if (outcome_.best_top1 >= 0) state.best_metric = outcome_.best_top1;
+    state.accumulators = reporter_->accumulators();
+    for (const BadSample& bad : loader_->bad_samples().list()) state.bad_samples.push_back({bad.name, bad.reason});
+    return state;
+  }
+
+  // `now`: until it is durable; otherwise beside the training, if the config says so.
+  void save(bool now) {
+    check_replicas_now();  // replicas agree before anything is saved
+    if (!folder_) return;
+    comm_.set_activity(step(), "saving");
+    reporter_->pause();
+    const bool is_best = last_eval_is_best_ && position_.last_eval_step == step();
+    if (now || !config_.checkpoint().async()) {
+      outcome_.digest = folder_->saver().save_now(state(), is_best).digest;
+    } else {
+      folder_->saver().request(state(), is_best);
+    }
+    reporter_->resume();
+  }
+
+  void finish() {
+    outcome_.step = step();
+    if (is_root()) {
+      outcome_.train_seconds = reporter_->train_seconds();
+      outcome_.images_per_second = reporter_->images_per_second();
+    }
+    save(true);
+    comm_.barrier("end of the run");  // nobody leaves before the state is durable
+  }
+
+  [[noreturn]] void throw_not_finite(double lr, const StepResult& result) {
+    const std::string culprit = runner_->first_non_finite_gradient();
+    throw UserError(fmt::format("step {}: the loss is {} and the gradient's norm is {} at learning rate {:.6g}{}\n"
+                                "  The step was not applied and nothing of it is saved. Lower schedule.lr, lengthen "
+                                "schedule.warmup_epochs or set optimizer.clip_norm, then continue from the last checkpoint with --resume auto.",
+                                step(), result.loss, result.grad_norm, lr,
+                                culprit.empty() ? "" : "; the first parameter with a non-finite gradient is " + culprit),
+                    ExitCode::kNumeric);
+  }
+
+  const TrainRequest& request_;
+  Communicator& comm_;
+  Session session_;
+  const proto::Config& config_;
+  std::vector<std::string> early_warnings_;
+  std::unique_ptr<Reporter> reporter_;  // rank 0
+  std::unique_ptr<RunFolder> folder_;   // rank 0; released before the reporter
+  RunPosition position_;
+  std::unique_ptr<StepRunner> runner_;
+  std::unique_ptr<EvalLoader> eval_loader_;
+  Loader* loader_ = nullptr;  // while run() runs
+  std::int64_t eval_batch_ = 1;
+  std::int64_t eval_period_ = 0, save_period_ = 0;
+  bool last_eval_is_best_ = false;
+  TrainOutcome outcome_;
+};
+
+}  // namespace
+
+TrainOutcome train(const TrainRequest& request, Communicator& comm) {
+  install_stop_handlers();
+  return Trainer(request, comm).run();
+}
+
+}  // namespace lockstep

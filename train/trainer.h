@@ -1,0 +1,39 @@
+// train: a whole run, from the config to the last line. Collective.
+//
+//     open the run folder -> resume or start -> banner -> { step -> metrics -> evaluate? -> save? } -> last evaluation -> save
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "distributed/communicator.h"
+#include "train/config/config.h"
+#include "train/evaluate.h"
+#include "train/run_folder.h"
+
+namespace lockstep {
+
+struct TrainRequest {
+  LoadedConfig loaded;
+  ResumeRequest resume;
+  bool allow_changes = false;  // resume although the config differs where it must not
+};
+
+// The same on every rank, except `run_dir` and `digest` (rank 0 only).
+struct TrainOutcome {
+  bool stopped = false;  // on request, at a step boundary, saved: exit 75
+  std::int64_t step = 0, total_steps = 0;
+  std::optional<EvalResult> last_eval;
+  double best_top1 = -1;  // percent; -1: never evaluated
+  double train_seconds = 0;
+  double images_per_second = 0;  // over the whole run, all ranks together, evaluation left out
+  std::string run_dir;
+  std::string digest;  // of the training state
+};
+
+// Throws UserError(kNumeric) on a non-finite loss or gradient or on ranks that disagree: nothing of that step is saved.
+TrainOutcome train(const TrainRequest& request, Communicator& comm);
+
+}  // namespace lockstep
