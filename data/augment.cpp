@@ -62,7 +62,8 @@ void mirror_row(const std::uint8_t* in, std::uint8_t* out, int pixels, int chann
     for (int x = 0; x < pixels; ++x, in += 3, to -= 3) std::memcpy(to, in, 3);
     return;
   }
-  for (int x = 0; x < pixels; ++x) std::memcpy(out + (pixels - 1 - x) * channels, in + x * channels, static_cast<std::size_t>(channels));
+  for (int x = 0; x < pixels; ++x)
+    std::memcpy(out + (pixels - 1 - x) * channels, in + x * channels, static_cast<std::size_t>(channels));
 }
 
 // The window of the image with zeros where it reaches over the edges.
@@ -73,17 +74,21 @@ void copy_window(const AugmentDraw& draw, const Image& image, std::uint8_t* out)
   const int x_begin = std::max(0, draw.left), x_end = std::min(image.width, draw.left + draw.width);
   const int pixels = std::max(0, x_end - x_begin);
   const int left_zeros = draw.flip ? draw.left + draw.width - x_end : x_begin - draw.left;
-  const std::size_t begin = static_cast<std::size_t>(pixels == 0 ? 0 : left_zeros) * channels, length = static_cast<std::size_t>(pixels) * channels;
+  const std::size_t begin = static_cast<std::size_t>(pixels == 0 ? 0 : left_zeros) * channels,
+                    length = static_cast<std::size_t>(pixels) * channels;
   for (int y = 0; y < draw.height; ++y, out += out_bytes) {
     const int from = draw.top + y;
     if (from < 0 || from >= image.height || pixels == 0) {
       std::memset(out, 0, out_bytes);
       continue;
     }
-    const std::uint8_t* in = image.pixels + in_bytes * static_cast<std::size_t>(from) + static_cast<std::size_t>(x_begin) * channels;
+    const std::uint8_t* in =
+        image.pixels + in_bytes * static_cast<std::size_t>(from) + static_cast<std::size_t>(x_begin) * channels;
     std::memset(out, 0, begin);
-    if (draw.flip) mirror_row(in, out + begin, pixels, channels);
-    else std::memcpy(out + begin, in, length);
+    if (draw.flip)
+      mirror_row(in, out + begin, pixels, channels);
+    else
+      std::memcpy(out + begin, in, length);
     std::memset(out + begin + length, 0, out_bytes - begin - length);
   }
 }
@@ -106,29 +111,37 @@ AugmentOptions checked_augment(AugmentOptions options, int source_height, int so
   if (options.out_width == 0) options.out_width = source_width;
   const std::string sides = fmt::format("1 to {}", kMaxImageSide);
   if (options.out_height == 0 || options.out_width == 0)
-    throw UserError("augmentation: output size: got none, want one: these images differ in size, so the input size of the "
-                    "network must be given.");
+    throw UserError(
+        "augmentation: output size: got none, want one: these images differ in size, so the input size of the "
+        "network must be given.");
   check(options.out_height >= 1 && options.out_height <= kMaxImageSide, "output height", options.out_height, sides);
   check(options.out_width >= 1 && options.out_width <= kMaxImageSide, "output width", options.out_width, sides);
-  if (options.crop == Crop::kPadCrop) check(options.pad >= 0 && options.pad <= kMaxImageSide, "pad", options.pad, fmt::format("0 to {}", kMaxImageSide));
+  if (options.crop == Crop::kPadCrop)
+    check(options.pad >= 0 && options.pad <= kMaxImageSide, "pad", options.pad, fmt::format("0 to {}", kMaxImageSide));
   if (options.crop == Crop::kRandomResizedCrop) {
-    check(options.scale_min > 0 && options.scale_min <= options.scale_max, "scale_min", options.scale_min, "above 0 and at most scale_max");
+    check(options.scale_min > 0 && options.scale_min <= options.scale_max, "scale_min", options.scale_min,
+          "above 0 and at most scale_max");
     check(options.scale_max <= 1, "scale_max", options.scale_max, "at most 1");
-    check(options.ratio_min > 0 && options.ratio_min <= options.ratio_max, "ratio_min", options.ratio_min, "above 0 and at most ratio_max");
+    check(options.ratio_min > 0 && options.ratio_min <= options.ratio_max, "ratio_min", options.ratio_min,
+          "above 0 and at most ratio_max");
     check(std::isfinite(options.ratio_max), "ratio_max", options.ratio_max, "a number");
   }
   if (options.crop == Crop::kResizeCentreCrop)
-    check(options.resize_short >= std::max(options.out_height, options.out_width) && options.resize_short <= kMaxImageSide, "resize_short",
-          options.resize_short, fmt::format("{} (the output size) to {}", std::max(options.out_height, options.out_width), kMaxImageSide));
+    check(options.resize_short >= std::max(options.out_height, options.out_width) &&
+              options.resize_short <= kMaxImageSide,
+          "resize_short", options.resize_short,
+          fmt::format("{} (the output size) to {}", std::max(options.out_height, options.out_width), kMaxImageSide));
   return options;
 }
 
 AugmentDraw draw_augment(const AugmentOptions& options, int height, int width, std::uint64_t seed, std::int64_t epoch,
                          std::int64_t sample) {
-  RandomStream random({seed, RandomPurpose::kAugment, static_cast<std::uint32_t>(epoch), static_cast<std::uint64_t>(sample)});
+  RandomStream random(
+      {seed, RandomPurpose::kAugment, static_cast<std::uint32_t>(epoch), static_cast<std::uint64_t>(sample)});
   AugmentDraw draw{.height = options.out_height, .width = options.out_width};
   if (options.crop == Crop::kPadCrop) {
-    const int spare_y = height + 2 * options.pad - options.out_height, spare_x = width + 2 * options.pad - options.out_width;
+    const int spare_y = height + 2 * options.pad - options.out_height,
+              spare_x = width + 2 * options.pad - options.out_width;
     draw.top = static_cast<int>(random.below(static_cast<std::uint64_t>(std::max(spare_y, 0)) + 1)) - options.pad;
     draw.left = static_cast<int>(random.below(static_cast<std::uint64_t>(std::max(spare_x, 0)) + 1)) - options.pad;
   } else if (options.crop == Crop::kRandomResizedCrop) {
@@ -143,16 +156,18 @@ std::string augment_misfit(const AugmentOptions& options, int height, int width)
   const int pad = options.crop == Crop::kPadCrop ? options.pad : 0;
   const bool covers = height + 2 * pad >= options.out_height && width + 2 * pad >= options.out_width;
   if (options.crop == Crop::kNone ? exact : options.crop != Crop::kPadCrop || covers) return {};
-  return fmt::format("image size: got {}x{} (height x width), want {}x{}{}.\nChoose a crop with a resize, or another input size.",
-                     height, width, options.out_height, options.out_width,
-                     options.crop == Crop::kPadCrop ? fmt::format(" or larger (after {} pixels of padding)", pad) : "");
+  return fmt::format(
+      "image size: got {}x{} (height x width), want {}x{}{}.\nChoose a crop with a resize, or another input size.",
+      height, width, options.out_height, options.out_width,
+      options.crop == Crop::kPadCrop ? fmt::format(" or larger (after {} pixels of padding)", pad) : "");
 }
 
 void apply_augment(const AugmentOptions& options, const AugmentDraw& draw, const Image& image, ResizeScratch& scratch,
                    std::uint8_t* out) {
   if (options.crop == Crop::kNone || options.crop == Crop::kPadCrop) return copy_window(draw, image, out);
   const bool centre = options.crop == Crop::kResizeCentreCrop;
-  ResizeJob job = centre ? centre_job(options, image) : ResizeJob{.to_height = options.out_height, .to_width = options.out_width};
+  ResizeJob job =
+      centre ? centre_job(options, image) : ResizeJob{.to_height = options.out_height, .to_width = options.out_width};
   const AugmentDraw whole{.height = image.height, .width = image.width};
   const AugmentDraw& window = centre ? whole : draw;
   job.row_bytes = static_cast<std::ptrdiff_t>(image.width) * image.channels;

@@ -12,19 +12,19 @@
 namespace lockstep {
 
 enum class Crop : std::uint8_t {
-  kNone,              // the image must already have the output size
-  kPadCrop,           // zeros added on all four sides, then a random window of the output size
-  kRandomResizedCrop, // a random window by area and aspect ratio, resized to the output size (torchvision's rule)
-  kResizeCentreCrop,  // short side resized to resize_short, then the centre: for evaluation
+  kNone,               // the image must already have the output size
+  kPadCrop,            // zeros added on all four sides, then a random window of the output size
+  kRandomResizedCrop,  // a random window by area and aspect ratio, resized to the output size (torchvision's rule)
+  kResizeCentreCrop,   // short side resized to resize_short, then the centre: for evaluation
 };
 
 struct AugmentOptions {
   Crop crop = Crop::kNone;
-  bool flip = false;  // mirrored left to right with probability 1/2
-  int out_height = 0, out_width = 0;  // 0: the source's own size
-  int pad = 4;                             // kPadCrop: pixels on each side
-  int resize_short = 256;                  // kResizeCentreCrop
-  double scale_min = 0.08, scale_max = 1;  // kRandomResizedCrop: share of the area
+  bool flip = false;                                // mirrored left to right with probability 1/2
+  int out_height = 0, out_width = 0;                // 0: the source's own size
+  int pad = 4;                                      // kPadCrop: pixels on each side
+  int resize_short = 256;                           // kResizeCentreCrop
+  double scale_min = 0.08, scale_max = 1;           // kRandomResizedCrop: share of the area
   double ratio_min = 3.0 / 4, ratio_max = 4.0 / 3;  // kRandomResizedCrop: width / height
 };
 

@@ -14,8 +14,9 @@ void BadSamples::add(BadSample sample) {
   const auto count = static_cast<std::int64_t>(samples_.size());
   count_.store(count, std::memory_order_release);
   if (count > budget_)
-    throw UserError(fmt::format("{}\nBad training samples: got {}, want at most {} (max_bad_samples).", reason, count, budget_),
-                    ExitCode::kData);
+    throw UserError(
+        fmt::format("{}\nBad training samples: got {}, want at most {} (max_bad_samples).", reason, count, budget_),
+        ExitCode::kData);
 }
 
 bool BadSamples::contains(std::int64_t id) const {

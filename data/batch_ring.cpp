@@ -17,7 +17,7 @@ namespace lockstep {
 namespace {
 
 constexpr int kMaxThreads = 1024, kMaxDepth = 1024;
-constexpr std::int64_t kLargePiece = 64;   // samples: more gain nothing against the lock
+constexpr std::int64_t kLargePiece = 64;      // samples: more gain nothing against the lock
 constexpr std::int64_t kPiecesPerThread = 4;  // so that a slow sample does not leave the others idle
 
 int pieces_of(std::int64_t batch, int threads) {
@@ -155,8 +155,10 @@ BatchSlot& BatchRing::acquire() {
   LS_CHECK(!slot.held, fmt::format("all {} batches of the ring are held: release one before the next", slots_.size()));
   if (slot.pieces_done < pieces_) {
     const auto begin = Clock::now();
-    if (threads_.empty()) fill_here(slot);
-    else batch_ready_.wait(lock, [&] { return slot.pieces_done == pieces_; });
+    if (threads_.empty())
+      fill_here(slot);
+    else
+      batch_ready_.wait(lock, [&] { return slot.pieces_done == pieces_; });
     stats_.wait_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
     ++stats_.waits;
   }

@@ -90,8 +90,8 @@ class BatchRing {
   std::condition_variable batch_ready_;  // for the consumer
   std::int64_t fill_number_ = 0;         // the next piece to hand out: batch and piece
   int fill_piece_ = 0;
-  std::int64_t next_number_ = 0;  // the next batch to acquire
-  std::atomic<bool> stopping_ = false;   // written under the mutex
+  std::int64_t next_number_ = 0;        // the next batch to acquire
+  std::atomic<bool> stopping_ = false;  // written under the mutex
   LoaderStats stats_;
   std::vector<std::thread> threads_;
 };

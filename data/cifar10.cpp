@@ -42,7 +42,8 @@ void append_record(const std::uint8_t* record, MemoryImages& images) {
 }  // namespace
 
 std::string find_cifar10(const std::string& directory) {
-  for (const auto& folder : {std::filesystem::path(directory), std::filesystem::path(directory) / "cifar-10-batches-bin"})
+  for (const auto& folder :
+       {std::filesystem::path(directory), std::filesystem::path(directory) / "cifar-10-batches-bin"})
     if (is_there(folder / "data_batch_1.bin") || is_there(folder / "test_batch.bin")) return folder.string();
   return {};
 }
@@ -66,18 +67,20 @@ std::unique_ptr<Source> open_cifar_files(const std::vector<std::string>& files, 
   const std::size_t want = static_cast<std::size_t>(records) * kRecord;
   for (const std::string& file : files)  // all sizes before any memory
     if (const std::int64_t got = file_size(file); got != static_cast<std::int64_t>(want))
-      bad_data(file, "file size", fmt::format("{} bytes", got), fmt::format("{} ({} records of {})", want, records, kRecord), kFix);
+      bad_data(file, "file size", fmt::format("{} bytes", got),
+               fmt::format("{} ({} records of {})", want, records, kRecord), kFix);
   MemoryImages images{.kind = "CIFAR-10", .height = kSide, .width = kSide, .channels = 3, .classes = classes};
   images.pixels.reserve(files.size() * static_cast<std::size_t>(records) * 3 * kPlane);
   images.labels.reserve(files.size() * static_cast<std::size_t>(records));
   std::vector<std::uint8_t> bytes;
   for (const std::string& file : files) {
     images.parts.push_back({file, static_cast<std::int64_t>(images.labels.size())});
-    if (read_file(file, want, bytes) != want) bad_data(file, "file size", "a change while reading", fmt::format("{}", want), kFix);
+    if (read_file(file, want, bytes) != want)
+      bad_data(file, "file size", "a change while reading", fmt::format("{}", want), kFix);
     for (std::size_t offset = 0; offset < want; offset += kRecord) {
       if (bytes[offset] >= classes)
-        bad_data(file, fmt::format("label of record {} (offset {})", offset / kRecord, offset), fmt::format("{}", bytes[offset]),
-                 fmt::format("0 to {}", classes - 1), kFix);
+        bad_data(file, fmt::format("label of record {} (offset {})", offset / kRecord, offset),
+                 fmt::format("{}", bytes[offset]), fmt::format("0 to {}", classes - 1), kFix);
       append_record(bytes.data() + offset, images);
     }
   }

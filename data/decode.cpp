@@ -19,10 +19,11 @@ void bad_image(const std::string& file, const std::string& reason) {
 
 std::string refuse_size(std::int64_t height, std::int64_t width, std::int64_t max_pixels) {
   if (height < 1 || width < 1 || height > kMaxImageSide || width > kMaxImageSide || height * width > kMaxImagePixels)
-    return fmt::format("its header says {}x{} (height x width): want sides of 1 to {} and at most {} pixels", height, width,
-                       kMaxImageSide, kMaxImagePixels);
+    return fmt::format("its header says {}x{} (height x width): want sides of 1 to {} and at most {} pixels", height,
+                       width, kMaxImageSide, kMaxImagePixels);
   if (height * width > max_pixels)
-    return fmt::format("its header says {}x{} (height x width): more than a file of this length can hold", height, width);
+    return fmt::format("its header says {}x{} (height x width): more than a file of this length can hold", height,
+                       width);
   return {};
 }
 
@@ -42,8 +43,8 @@ Image decode_image(std::span<const std::uint8_t> bytes, const std::string& file,
   if (begins_with(kPng)) return detail::decode_png(bytes, file, scratch);
   std::string start;
   for (std::size_t i = 0; i < std::min<std::size_t>(bytes.size(), 8); ++i) start += fmt::format(" {:02x}", bytes[i]);
-  detail::bad_image(file, bytes.empty() ? std::string("the file is empty")
-                                        : "neither JPEG nor PNG: it begins with" + start);
+  detail::bad_image(file,
+                    bytes.empty() ? std::string("the file is empty") : "neither JPEG nor PNG: it begins with" + start);
 }
 
 }  // namespace lockstep

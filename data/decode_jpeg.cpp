@@ -1,5 +1,5 @@
-// JPEG by libjpeg's own interface ("islow" DCT, smooth upsampling: its defaults). libjpeg reports errors by longjmp, so the
-// functions between setjmp and libjpeg hold nothing with a destructor, and the exception is thrown after the jump.
+// JPEG by libjpeg's own interface ("islow" DCT, smooth upsampling: its defaults). libjpeg reports errors by longjmp, so
+// the functions between setjmp and libjpeg hold nothing with a destructor, and the exception is thrown after the jump.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 // jpeglib.h needs size_t and FILE first
@@ -131,7 +131,8 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& file, 
   create(decoder);
   const Destroyer destroyer{decoder};
   if (!read_header(decoder, bytes.data(), bytes.size())) bad_image(file, decoder.reason);
-  const auto height = static_cast<std::int64_t>(decoder.info.image_height), width = static_cast<std::int64_t>(decoder.info.image_width);
+  const auto height = static_cast<std::int64_t>(decoder.info.image_height),
+             width = static_cast<std::int64_t>(decoder.info.image_width);
   const auto max_pixels = kSlackPixels + kMaxPixelsPerByte * static_cast<std::int64_t>(bytes.size());
   if (const std::string refusal = refuse_size(height, width, max_pixels); !refusal.empty()) bad_image(file, refusal);
   grow(scratch.pixels, static_cast<std::size_t>(height * width * 3));

@@ -64,7 +64,8 @@ std::size_t read_file(const std::string& path, std::size_t max_bytes, std::vecto
     const ssize_t n = ::read(file.get(), out.data() + done, size - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) throw_errno("read", path, errno);
-    if (n == 0) bad_data(path, "file shrank while it was read", fmt::format("{} bytes", done), fmt::format("{}", size), kAgain);
+    if (n == 0)
+      bad_data(path, "file shrank while it was read", fmt::format("{} bytes", done), fmt::format("{}", size), kAgain);
     done += static_cast<std::size_t>(n);
   }
   return size;

@@ -16,7 +16,8 @@
 namespace lockstep {
 namespace {
 
-constexpr std::string_view kFix = "Fetch the file again; for Fashion-MNIST: apt-get install --reinstall dataset-fashion-mnist";
+constexpr std::string_view kFix =
+    "Fetch the file again; for Fashion-MNIST: apt-get install --reinstall dataset-fashion-mnist";
 
 std::vector<std::string> conventional_names(Split split, bool images) {
   const std::string_view set = split == Split::kTrain ? "train" : "t10k";
@@ -67,13 +68,15 @@ std::vector<std::int64_t> read_header(GzReader& reader, const std::string& path,
   const int rank = magic[3];
   if (magic[0] != 0 || magic[1] != 0 || magic[2] != 8 || rank < min_rank || rank > max_rank)
     bad_data(path, "magic number at offset 0", fmt::format("{:02x}", fmt::join(magic, " ")),
-             fmt::format("00 00 08 (u8) and rank {}", min_rank == max_rank ? fmt::format("{:02x}", min_rank)
-                                                                         : fmt::format("{:02x} or {:02x}", min_rank, max_rank)),
+             fmt::format("00 00 08 (u8) and rank {}", min_rank == max_rank
+                                                          ? fmt::format("{:02x}", min_rank)
+                                                          : fmt::format("{:02x} or {:02x}", min_rank, max_rank)),
              kFix);
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(rank) * 4);
   const std::size_t header = reader.read(bytes.data(), bytes.size());
   if (header < bytes.size())
-    bad_data(path, "file ends inside the header", fmt::format("{} bytes", 4 + header), fmt::format("{}", 4 + bytes.size()), kFix);
+    bad_data(path, "file ends inside the header", fmt::format("{} bytes", 4 + header),
+             fmt::format("{}", 4 + bytes.size()), kFix);
   std::vector<std::int64_t> extents;
   for (int i = 0; i < rank; ++i) extents.push_back(big_endian(bytes.data() + 4 * i));
   return extents;
@@ -111,12 +114,13 @@ IdxArray read_idx(const std::string& path, int min_rank, int max_rank) {
     const std::size_t got = reader.read(array.values.data() + done, part);
     done += got;
     if (got < part)
-      bad_data(path, fmt::format("file ends at offset {} (unpacked)", array.header_bytes + done), fmt::format("{} elements", done),
-               fmt::format("{}", count), kFix);
+      bad_data(path, fmt::format("file ends at offset {} (unpacked)", array.header_bytes + done),
+               fmt::format("{} elements", done), fmt::format("{}", count), kFix);
   }
   std::uint8_t extra = 0;  // reading on also verifies the gzip checksum
   if (reader.read(&extra, 1) != 0)
-    bad_data(path, "bytes after the last element", "more bytes", fmt::format("the end at offset {}", array.header_bytes + count), kFix);
+    bad_data(path, "bytes after the last element", "more bytes",
+             fmt::format("the end at offset {}", array.header_bytes + count), kFix);
   return array;
 }
 
@@ -124,8 +128,9 @@ int checked_classes(const std::string& path, const IdxArray& labels, int classes
   if (classes == 0) return 1 + *std::max_element(labels.values.begin(), labels.values.end());
   for (std::size_t i = 0; i < labels.values.size(); ++i)
     if (labels.values[i] >= classes)
-      bad_data(path, fmt::format("label of image {} (offset {})", i, labels.header_bytes + i), fmt::format("{}", labels.values[i]),
-               fmt::format("0 to {}", classes - 1), "Correct the number of classes in the config, or fetch the file again.");
+      bad_data(path, fmt::format("label of image {} (offset {})", i, labels.header_bytes + i),
+               fmt::format("{}", labels.values[i]), fmt::format("0 to {}", classes - 1),
+               "Correct the number of classes in the config, or fetch the file again.");
   return classes;
 }
 

@@ -48,8 +48,10 @@ std::vector<std::string> list(const std::string& folder, Predicate wanted, std::
   fs::directory_iterator it(folder, failure);
   for (const fs::directory_iterator end; !failure && it != end; it.increment(failure)) {
     std::string name = it->path().filename().string();
-    if (wanted(*it, name)) names.push_back(std::move(name));
-    else if (name.front() != '.') ++others;
+    if (wanted(*it, name))
+      names.push_back(std::move(name));
+    else if (name.front() != '.')
+      ++others;
   }
   if (failure) no_input(folder, failure.message(), "Check the path and its permissions.");
   std::sort(names.begin(), names.end());
@@ -75,12 +77,14 @@ ImageFolderSource::ImageFolderSource(const std::string& directory, Split split, 
     : root_(find_split(directory, split)) {
   if (root_.empty())
     throw UserError(fmt::format("{}: no image folder here. Looked for {}.\n{}", directory,
-                                fmt::join(split_names(split), "/, ") , kLayout), ExitCode::kNoInput);
+                                fmt::join(split_names(split), "/, "), kLayout),
+                    ExitCode::kNoInput);
   const std::string train = find_split(directory, Split::kTrain);
   const std::vector<std::string> own = list_classes(root_);
   class_names_ = train.empty() ? own : list_classes(train);
   if (class_names_.empty())
-    throw UserError(fmt::format("{}: no class folders here.\n{}", train.empty() ? root_ : train, kLayout), ExitCode::kNoInput);
+    throw UserError(fmt::format("{}: no class folders here.\n{}", train.empty() ? root_ : train, kLayout),
+                    ExitCode::kNoInput);
   if (classes != 0 && classes != this->classes())
     bad_data(root_, "number of class folders", fmt::format("{}", this->classes()), fmt::format("{}", classes),
              "Correct the number of classes in the config, or the folders.");
@@ -88,10 +92,12 @@ ImageFolderSource::ImageFolderSource(const std::string& directory, Split split, 
     const auto place = std::lower_bound(class_names_.begin(), class_names_.end(), name);
     if (place == class_names_.end() || *place != name)
       bad_data((fs::path(root_) / name).string(), "class folder", "a class that train/ does not have",
-               fmt::format("one of its {} classes", class_names_.size()), "Remove the folder or add the class to train/.");
+               fmt::format("one of its {} classes", class_names_.size()),
+               "Remove the folder or add the class to train/.");
     list_class((fs::path(root_) / name).string(), static_cast<int>(place - class_names_.begin()));
   }
-  if (entries_.empty()) throw UserError(fmt::format("{}: no .jpg, .jpeg or .png files here.\n{}", root_, kLayout), ExitCode::kNoInput);
+  if (entries_.empty())
+    throw UserError(fmt::format("{}: no .jpg, .jpeg or .png files here.\n{}", root_, kLayout), ExitCode::kNoInput);
 }
 
 void ImageFolderSource::list_class(const std::string& folder, int label) {
@@ -117,7 +123,11 @@ std::string_view ImageFolderSource::file_name(std::int64_t index) const {
 }
 
 void ImageFolderSource::write_path(std::int64_t index, std::string& path) const {
-  path.assign(root_).append("/").append(class_names_[static_cast<std::size_t>(label(index))]).append("/").append(file_name(index));
+  path.assign(root_)
+      .append("/")
+      .append(class_names_[static_cast<std::size_t>(label(index))])
+      .append("/")
+      .append(file_name(index));
 }
 
 Image ImageFolderSource::read(std::int64_t index, ReadScratch& scratch) const {

@@ -7,12 +7,12 @@
 
 namespace lockstep {
 
-inline constexpr int kMaxImageSide = 16384;                         // pixels
+inline constexpr int kMaxImageSide = 16384;  // pixels
 inline constexpr std::int64_t kMaxImagePixels = std::int64_t{1} << 26;
-inline constexpr std::size_t kMaxImageFileBytes = 64u << 20;        // an encoded image
+inline constexpr std::size_t kMaxImageFileBytes = 64u << 20;  // an encoded image
 inline constexpr int kMaxJpegScans = 100;
 inline constexpr std::int64_t kMaxMemorySetBytes = std::int64_t{1} << 34;  // an IDX set, unpacked
-inline constexpr std::int64_t kMaxDeflateRatio = 1032;              // no deflate stream can expand by more
+inline constexpr std::int64_t kMaxDeflateRatio = 1032;                     // no deflate stream can expand by more
 
 // a * b, or -1 when an argument is negative or the product does not fit.
 constexpr std::int64_t checked_multiply(std::int64_t a, std::int64_t b) {

@@ -61,7 +61,8 @@ const LoaderOptions& checked(const LoaderOptions& options) {
   const auto fail = [](const std::string& message) { throw UserError("loader: " + message); };
   if (options.shard_batch < 1) fail(fmt::format("shard_batch: got {}, want 1 or more.", options.shard_batch));
   if (options.global_batch < 1 || options.global_batch % options.shard_batch != 0)
-    fail(fmt::format("global_batch: got {}, want a multiple of shard_batch ({}).", options.global_batch, options.shard_batch));
+    fail(fmt::format("global_batch: got {}, want a multiple of shard_batch ({}).", options.global_batch,
+                     options.shard_batch));
   const std::int64_t shards = options.global_batch / options.shard_batch;
   if (options.first_shard < 0 || options.first_shard >= options.last_shard || options.last_shard > shards)
     fail(fmt::format("shards: got [{}, {}), want a part of [0, {}).", options.first_shard, options.last_shard, shards));
@@ -109,10 +110,11 @@ std::int64_t Batch::samples() const {
 }
 
 Loader::Loader(const Source& source, const LoaderOptions& options)
-    : order_(source.size(), checked(options).global_batch, options.seed, options.last_batch), bad_(options.max_bad_samples) {
+    : order_(source.size(), checked(options).global_batch, options.seed, options.last_batch),
+      bad_(options.max_bad_samples) {
   ring_ = std::make_unique<BatchRing>(SampleReader(source, options.augment, options.seed, &bad_),
-                                      std::make_unique<TrainPlan>(order_, options), options.shard_batch, options.threads,
-                                      options.ring_depth);
+                                      std::make_unique<TrainPlan>(order_, options), options.shard_batch,
+                                      options.threads, options.ring_depth);
 }
 
 Loader::~Loader() = default;
@@ -120,11 +122,12 @@ Batch Loader::next() { return {*ring_, ring_->acquire()}; }
 std::int64_t Loader::steps_per_epoch() const { return order_.steps_per_epoch(); }
 LoaderStats Loader::stats() const { return ring_->stats(); }
 
-EvalLoader::EvalLoader(const Source& source, const EvalLoaderOptions& options) : batches_(eval_batches(source.size(), options)) {
+EvalLoader::EvalLoader(const Source& source, const EvalLoaderOptions& options)
+    : batches_(eval_batches(source.size(), options)) {
   const SampleReader reader(source, options.augment, 0, nullptr);  // also checks sizes on ranks without a batch
   if (batches_ > 0)
-    ring_ = std::make_unique<BatchRing>(reader, std::make_unique<EvalPlan>(source.size(), batches_, options), options.batch,
-                                        options.threads, options.ring_depth);
+    ring_ = std::make_unique<BatchRing>(reader, std::make_unique<EvalPlan>(source.size(), batches_, options),
+                                        options.batch, options.threads, options.ring_depth);
 }
 
 EvalLoader::~EvalLoader() = default;

@@ -32,20 +32,21 @@ struct LoaderStats {
 class Batch {
  public:
   Batch() = default;  // none: false as a bool
-  Batch(Batch&& other) noexcept : ring_(std::exchange(other.ring_, nullptr)), slot_(std::exchange(other.slot_, nullptr)) {}
+  Batch(Batch&& other) noexcept
+      : ring_(std::exchange(other.ring_, nullptr)), slot_(std::exchange(other.slot_, nullptr)) {}
   Batch& operator=(Batch&& other) noexcept;
   ~Batch() { reset(); }
 
   explicit operator bool() const { return slot_ != nullptr; }
   void reset();  // gives the memory back now
 
-  const Tensor& images() const;                // (n, C, H, W) u8
-  const Tensor& labels() const;                // (n) i32; -1 is padding (EvalLoader)
-  std::span<const std::int64_t> ids() const;   // (n): the samples that were read; -1 is padding
-  std::int64_t samples() const;                // n without padding
-  std::int64_t step() const;                   // global step; for EvalLoader the global number of the batch
-  std::int64_t epoch() const;                  // for EvalLoader the pass, from 0
-  int shard() const;                           // of V; for EvalLoader 0
+  const Tensor& images() const;               // (n, C, H, W) u8
+  const Tensor& labels() const;               // (n) i32; -1 is padding (EvalLoader)
+  std::span<const std::int64_t> ids() const;  // (n): the samples that were read; -1 is padding
+  std::int64_t samples() const;               // n without padding
+  std::int64_t step() const;                  // global step; for EvalLoader the global number of the batch
+  std::int64_t epoch() const;                 // for EvalLoader the pass, from 0
+  int shard() const;                          // of V; for EvalLoader 0
 
  private:
   friend class Loader;
@@ -58,14 +59,14 @@ class Batch {
 
 struct LoaderOptions {
   std::uint64_t seed = 0;
-  std::int64_t shard_batch = 0;   // samples of one shard; the n of a batch
-  std::int64_t global_batch = 0;  // V * shard_batch
+  std::int64_t shard_batch = 0;         // samples of one shard; the n of a batch
+  std::int64_t global_batch = 0;        // V * shard_batch
   int first_shard = 0, last_shard = 0;  // this rank's shards, [first, last) of V
-  std::int64_t start_step = 0;  // the loader's whole state: 0, or the step to go on with
+  std::int64_t start_step = 0;          // the loader's whole state: 0, or the step to go on with
   LastBatch last_batch = LastBatch::kDrop;
   AugmentOptions augment;
-  int threads = 1;     // 0: next() loads in the calling thread
-  int ring_depth = 4;  // batches in memory
+  int threads = 1;                   // 0: next() loads in the calling thread
+  int ring_depth = 4;                // batches in memory
   std::int64_t max_bad_samples = 0;  // per rank; more unreadable samples than this end the run
 };
 
@@ -80,7 +81,7 @@ class Loader {
 
   Batch next();  // blocks until the batch is full; throws what went wrong in loading it
   std::int64_t steps_per_epoch() const;
-  LoaderStats stats() const;                      // thread-safe
+  LoaderStats stats() const;                              // thread-safe
   const BadSamples& bad_samples() const { return bad_; }  // met so far by this rank, prefetching included
 
  private:

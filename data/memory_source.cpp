@@ -36,8 +36,8 @@ std::string MemorySource::name(std::int64_t index) const {
 }
 
 std::string MemorySource::describe() const {
-  return fmt::format("{}: {} images of {}x{}x{}, {} classes ({})", images_.kind, size(), images_.height,
-                     images_.width, images_.channels, images_.classes, images_.parts.front().file);
+  return fmt::format("{}: {} images of {}x{}x{}, {} classes ({})", images_.kind, size(), images_.height, images_.width,
+                     images_.channels, images_.classes, images_.parts.front().file);
 }
 
 std::string MemorySource::digest() const {

@@ -20,7 +20,8 @@ std::uint64_t mix(std::uint64_t x) {
 
 }  // namespace
 
-EpochOrder::EpochOrder(std::int64_t size, std::uint64_t seed, std::int64_t epoch) : size_(static_cast<std::uint64_t>(size)) {
+EpochOrder::EpochOrder(std::int64_t size, std::uint64_t seed, std::int64_t epoch)
+    : size_(static_cast<std::uint64_t>(size)) {
   LS_CHECK(size >= 1 && size <= std::int64_t{1} << 62, fmt::format("an order of {} samples", size));
   const auto bits = static_cast<int>(std::bit_width(size_ - 1));
   half_bits_ = bits < 2 ? 1 : (bits + 1) / 2;
@@ -48,12 +49,17 @@ std::int64_t steps_per_epoch(std::int64_t size, std::int64_t global_batch, LastB
   const std::int64_t full = size / global_batch;
   if (policy == LastBatch::kWrap) return full + (size % global_batch != 0);
   if (full == 0)
-    throw UserError(fmt::format("global_batch: got {}, want at most the {} images of the data set.\nMake it smaller, or "
-                                "let the last batch wrap.", global_batch, size));
+    throw UserError(
+        fmt::format("global_batch: got {}, want at most the {} images of the data set.\nMake it smaller, or "
+                    "let the last batch wrap.",
+                    global_batch, size));
   return full;
 }
 
 GlobalOrder::GlobalOrder(std::int64_t size, std::int64_t global_batch, std::uint64_t seed, LastBatch policy)
-    : size_(size), global_batch_(global_batch), seed_(seed), steps_per_epoch_(lockstep::steps_per_epoch(size, global_batch, policy)) {}
+    : size_(size),
+      global_batch_(global_batch),
+      seed_(seed),
+      steps_per_epoch_(lockstep::steps_per_epoch(size, global_batch, policy)) {}
 
 }  // namespace lockstep

@@ -1,6 +1,6 @@
-// Order: which sample stands at which position of which step. A pure function of (seed, epoch, position): ranks, threads
-// and restarts cannot change it, and there is nothing to save but the step number.
-// SPDX-License-Identifier: Apache-2.0
+// Order: which sample stands at which position of which step. A pure function of (seed, epoch, position): ranks,
+// threads and restarts cannot change it, and there is nothing to save but the step number. SPDX-License-Identifier:
+// Apache-2.0
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ namespace lockstep {
 class EpochOrder {
  public:
   EpochOrder(std::int64_t size, std::uint64_t seed, std::int64_t epoch);  // size in [1, 2^62]
-  std::int64_t operator[](std::int64_t position) const;                    // position in [0, size)
+  std::int64_t operator[](std::int64_t position) const;                   // position in [0, size)
 
  private:
   static constexpr int kRounds = 8;

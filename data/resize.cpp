@@ -33,10 +33,12 @@ void compute_taps(int in, int out, int begin, int count, std::vector<double>& we
     const int first = std::max(0, static_cast<int>(center - support + 0.5));
     const int taps = std::min(in, static_cast<int>(center + support + 0.5)) - first;
     double sum = 0.0;
-    for (int t = 0; t < taps; ++t) sum += weights[static_cast<std::size_t>(t)] = triangle((t + first - center + 0.5) * inverse);
+    for (int t = 0; t < taps; ++t)
+      sum += weights[static_cast<std::size_t>(t)] = triangle((t + first - center + 0.5) * inverse);
     std::int32_t* to = result.weights.data() + static_cast<std::size_t>(i) * result.taps;
     for (int t = 0; t < taps; ++t) {
-      const double weight = sum != 0.0 ? weights[static_cast<std::size_t>(t)] / sum : weights[static_cast<std::size_t>(t)];
+      const double weight =
+          sum != 0.0 ? weights[static_cast<std::size_t>(t)] / sum : weights[static_cast<std::size_t>(t)];
       to[t] = static_cast<std::int32_t>(0.5 + weight * (1 << detail::kPrecisionBits));
     }
     result.first[static_cast<std::size_t>(i)] = first;
@@ -46,13 +48,15 @@ void compute_taps(int in, int out, int begin, int count, std::vector<double>& we
 
 void check(const ResizeJob& job) {
   LS_CHECK(job.height > 0 && job.width > 0 && job.channels > 0 && job.top >= 0 && job.left >= 0 && job.out_height > 0 &&
-               job.out_width > 0 && job.top + job.out_height <= job.to_height && job.left + job.out_width <= job.to_width,
-           fmt::format("resize {}x{} to {}x{}, window {}x{} at {},{}", job.height, job.width, job.to_height, job.to_width,
-                       job.out_height, job.out_width, job.top, job.left));
+               job.out_width > 0 && job.top + job.out_height <= job.to_height &&
+               job.left + job.out_width <= job.to_width,
+           fmt::format("resize {}x{} to {}x{}, window {}x{} at {},{}", job.height, job.width, job.to_height,
+                       job.to_width, job.out_height, job.out_width, job.top, job.left));
 }
 
 // Input rows first .. first + count - 1, resized across, to scratch.rows.
-void horizontal_pass(const ResizeJob& job, const detail::ResizeKernels& kernels, int first, int count, ResizeScratch& scratch) {
+void horizontal_pass(const ResizeJob& job, const detail::ResizeKernels& kernels, int first, int count,
+                     ResizeScratch& scratch) {
   const std::size_t in_bytes = static_cast<std::size_t>(job.width) * job.channels;
   const std::size_t out_bytes = static_cast<std::size_t>(job.out_width) * job.channels;
   grow(scratch.rows, out_bytes * static_cast<std::size_t>(count));
@@ -67,11 +71,15 @@ void horizontal_pass(const ResizeJob& job, const detail::ResizeKernels& kernels,
     const int second = std::min(row + 1, count - 1);
     kernels.horizontal({{input(row), input(second)},
                         {scratch.rows.data() + out_bytes * row, scratch.rows.data() + out_bytes * second},
-                        &scratch.horizontal, job.out_width, job.channels, job.flip});
+                        &scratch.horizontal,
+                        job.out_width,
+                        job.channels,
+                        job.flip});
   }
 }
 
-void resize_with(const ResizeJob& job, const detail::ResizeKernels& kernels, ResizeScratch& scratch, std::uint8_t* out) {
+void resize_with(const ResizeJob& job, const detail::ResizeKernels& kernels, ResizeScratch& scratch,
+                 std::uint8_t* out) {
   check(job);
   compute_taps(job.width, job.to_width, job.left, job.out_width, scratch.weights, scratch.horizontal);
   compute_taps(job.height, job.to_height, job.top, job.out_height, scratch.weights, scratch.vertical);

@@ -41,11 +41,13 @@ inline std::uint8_t clip(std::int32_t sum) {
 [[gnu::always_inline]] inline void horizontal_any(const HorizontalPass& pass, int row) {
   for (int i = 0; i < pass.columns; ++i) {
     const std::int32_t* weights = pass.taps->weights.data() + static_cast<std::size_t>(i) * pass.taps->taps;
-    const std::uint8_t* in = pass.in[row] + static_cast<std::ptrdiff_t>(pass.taps->first[static_cast<std::size_t>(i)]) * pass.channels;
+    const std::uint8_t* in =
+        pass.in[row] + static_cast<std::ptrdiff_t>(pass.taps->first[static_cast<std::size_t>(i)]) * pass.channels;
     const int to = pass.channels * (pass.mirror ? pass.columns - 1 - i : i);
     for (int c = 0; c < pass.channels; ++c) {
       std::int32_t sum = kHalf;
-      for (int t = 0; t < pass.taps->count[static_cast<std::size_t>(i)]; ++t) sum += in[t * pass.channels + c] * weights[t];
+      for (int t = 0; t < pass.taps->count[static_cast<std::size_t>(i)]; ++t)
+        sum += in[t * pass.channels + c] * weights[t];
       pass.out[row][to + c] = clip(sum);
     }
   }

@@ -55,16 +55,15 @@ Image SyntheticSource::read(std::int64_t index, ReadScratch& scratch) const {
                        kSampleStream + static_cast<std::uint32_t>(options_.split), static_cast<std::uint64_t>(index)});
   const auto brightness = static_cast<std::uint8_t>(random.below(kBrightnessRange));
   const std::uint32_t start = random.bits(), stride = random.bits() | 1u;  // odd: rows take different pieces
-  const std::uint8_t* pattern =
-      patterns_.data() + static_cast<std::size_t>(label(index)) * kCells * kCells * channels;
+  const std::uint8_t* pattern = patterns_.data() + static_cast<std::size_t>(label(index)) * kCells * kCells * channels;
   int filled_row = -1;
   for (int y = 0; y < height; ++y) {
     const int cell_y = y * kCells / height;
     if (cell_y != filled_row) {
       for (int x = 0; x < width; ++x)
         for (int c = 0; c < channels; ++c)
-          scratch.row[static_cast<std::size_t>(x) * channels + c] = static_cast<std::uint8_t>(
-              pattern[(cell_y * kCells + x * kCells / width) * channels + c] + brightness);
+          scratch.row[static_cast<std::size_t>(x) * channels + c] =
+              static_cast<std::uint8_t>(pattern[(cell_y * kCells + x * kCells / width) * channels + c] + brightness);
       filled_row = cell_y;
     }
     const std::uint8_t* noise = noise_.data() + (start + stride * static_cast<std::uint32_t>(y)) % kNoiseBytes;
@@ -85,8 +84,8 @@ std::string SyntheticSource::describe() const {
 std::string SyntheticSource::digest() const {
   ManifestHash hash("synthetic");
   hash.add(options_.size);
-  for (const int value : {options_.height, options_.width, options_.channels, options_.classes,
-                          static_cast<int>(options_.split)})
+  for (const int value :
+       {options_.height, options_.width, options_.channels, options_.classes, static_cast<int>(options_.split)})
     hash.add(value);
   hash.add(static_cast<std::int64_t>(options_.seed));
   return hash.hex();

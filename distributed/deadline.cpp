@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <fstream>
 #include <thread>
+#include <type_traits>
 
 #include "distributed/queued_communicator.h"
 
@@ -14,39 +16,62 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kAnswerSeconds = 0.3;  // an idle communication thread looks every 20 ms
-constexpr double kHoldSeconds = 0.4;    // head start of the speaker, so that one rank reports and not all
-constexpr double kHearSeconds = 1.0;    // for the caller to come and hear of the failure
+constexpr double kAnswerSeconds = 0.25;  // an idle communication thread looks every 20 ms
+constexpr double kHoldSeconds = 0.8;     // head start of the speaker, so that one rank reports and not all
+constexpr double kKilledSeconds = 1.5;   // for the launcher to end us, after a peer's abort
+constexpr double kHearSeconds = 1.0;     // for the caller to come and hear of the failure
 
-enum class ControlKind : std::uint32_t { kQuestion = 1, kAnswer = 2 };
+enum class ControlKind : std::uint32_t { kQuestion = 1, kAnswer = 2, kAbort = 3 };
 
 struct ControlHeader {
   ControlKind kind;
   std::int32_t rank;
 };
 
+// A header and what follows it: an answer's Status, an abort's exit code and text.
+std::vector<std::byte> make_control(ControlKind kind, int rank, std::span<const std::byte> first = {},
+                                    std::span<const std::byte> second = {}) {
+  const ControlHeader header{kind, rank};
+  std::vector<std::byte> message(sizeof header + first.size() + second.size());
+  std::memcpy(message.data(), &header, sizeof header);
+  std::ranges::copy(first, message.begin() + sizeof header);
+  std::ranges::copy(second, message.end() - static_cast<std::ptrdiff_t>(second.size()));
+  return message;
+}
+
 }  // namespace
 
 void QueuedCommunicator::serve_control() {
+  while (transport_->poll_control(control_)) handle_control(control_);
+}
+
+void QueuedCommunicator::handle_control(std::span<const std::byte> message) {
   static_assert(std::is_trivially_copyable_v<Status>);
-  while (transport_->poll_control(control_)) {
-    ControlHeader header{};
-    if (control_.size() < sizeof header) continue;
-    std::memcpy(&header, control_.data(), sizeof header);
-    if (header.rank < 0 || header.rank >= size()) continue;
-    if (header.kind == ControlKind::kAnswer && control_.size() == sizeof header + sizeof(Status)) {
-      Status status;
-      std::memcpy(&status, control_.data() + sizeof header, sizeof status);
-      answers_[static_cast<std::size_t>(header.rank)] = status;
-    } else if (header.kind == ControlKind::kQuestion) {
-      const Status status = own_status();
-      const ControlHeader reply{ControlKind::kAnswer, rank()};
-      std::vector<std::byte> message(sizeof reply + sizeof status);
-      std::memcpy(message.data(), &reply, sizeof reply);
-      std::memcpy(message.data() + sizeof reply, &status, sizeof status);
-      transport_->send_control(header.rank, message);
-    }
+  ControlHeader header{};
+  if (message.size() < sizeof header) return;
+  std::memcpy(&header, message.data(), sizeof header);
+  const auto body = message.subspan(sizeof header);
+  if (header.rank < 0 || header.rank >= size()) return;
+  if (header.kind == ControlKind::kAnswer && body.size() == sizeof(Status)) {
+    std::memcpy(&answers_[static_cast<std::size_t>(header.rank)].emplace(), body.data(), sizeof(Status));
+  } else if (header.kind == ControlKind::kQuestion) {
+    const Status status = own_status();
+    transport_->send_control(header.rank, make_control(ControlKind::kAnswer, rank(), std::as_bytes(std::span(&status, 1))));
+  } else if (header.kind == ControlKind::kAbort && body.size() >= sizeof(ExitCode) && !peer_abort_) {
+    Failure failure;
+    std::memcpy(&failure.code, body.data(), sizeof(ExitCode));
+    const auto text = body.subspan(sizeof(ExitCode));
+    failure.message = "stopped, because rank " + std::to_string(header.rank) + " failed: " +
+                      std::string(reinterpret_cast<const char*>(text.data()), text.size());
+    peer_abort_ = failure;
   }
+}
+
+void QueuedCommunicator::tell_abort(const Failure& failure) {
+  const auto text = std::span(failure.message).first(std::min<std::size_t>(failure.message.size(), 1000));
+  const auto message = make_control(ControlKind::kAbort, rank(), std::as_bytes(std::span(&failure.code, 1)), std::as_bytes(text));
+  for (int peer = 0; peer < size(); ++peer)
+    if (peer != rank()) transport_->send_control(peer, message);
 }
 
 Status QueuedCommunicator::own_status() {
@@ -65,9 +90,9 @@ Status QueuedCommunicator::own_status() {
 std::vector<std::optional<Status>> QueuedCommunicator::ask_everybody() {
   answers_.assign(static_cast<std::size_t>(size()), std::nullopt);
   answers_[static_cast<std::size_t>(rank())] = own_status();
-  const ControlHeader question{ControlKind::kQuestion, rank()};
+  const auto question = make_control(ControlKind::kQuestion, rank());
   for (int peer = 0; peer < size(); ++peer)
-    if (peer != rank()) transport_->send_control(peer, std::as_bytes(std::span(&question, 1)));
+    if (peer != rank()) transport_->send_control(peer, question);
   serve_for(kAnswerSeconds, [this] {
     for (const auto& answer : answers_)
       if (!answer) return false;
@@ -123,7 +148,11 @@ void QueuedCommunicator::fail(Failure failure, double hold_seconds) {
     return heard_;
   };
   try {
-    serve_for(hold_seconds, heard);
+    serve_for(hold_seconds, [&] { return heard() || peer_abort_; });
+    if (!peer_abort_)
+      tell_abort(*failure_);
+    else if (transport_->can_end_processes())  // a peer reports, and the launcher ends us too: we could only add noise
+      serve_for(kKilledSeconds, heard);
     {
       const std::lock_guard lock(mutex_);
       surfaced_ = true;

@@ -12,18 +12,6 @@ LocalHub::LocalHub(int ranks) {
   for (int rank = 0; rank < ranks; ++rank) boxes_.push_back(std::make_unique<Mailbox>());
 }
 
-void LocalHub::abort(AbortNotice notice) {
-  const std::lock_guard lock(mutex_);
-  if (!notice_) notice_ = std::move(notice);
-  has_notice_ = true;
-}
-
-std::optional<AbortNotice> LocalHub::aborted() {
-  if (!has_notice_) return std::nullopt;
-  const std::lock_guard lock(mutex_);
-  return notice_;
-}
-
 namespace {
 
 class LocalTransport final : public Transport {
@@ -85,8 +73,8 @@ class LocalTransport final : public Transport {
     return true;
   }
 
-  std::optional<AbortNotice> aborted() override { return hub_->aborted(); }
-  void abort(ExitCode code, const std::string& message) override { hub_->abort({rank_, code, message}); }
+  void end_processes(ExitCode) override {}
+  bool can_end_processes() const override { return false; }
   void close() override {}
 
  private:
@@ -124,9 +112,9 @@ class LocalTransport final : public Transport {
     return true;
   }
 
-  // What SIGSTOP does to a process, for tests: nothing moves until resume (or the group's end by abort).
+  // What SIGSTOP does to a process, for tests: nothing moves until resume.
   void stall_while_suspended() {
-    while (hub_->box(rank_).suspended && !hub_->aborted()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    while (hub_->box(rank_).suspended) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
   std::shared_ptr<LocalHub> hub_;

@@ -33,14 +33,8 @@ class LocalHub {
   };
   Mailbox& box(int rank) { return *boxes_[static_cast<std::size_t>(rank)]; }
 
-  void abort(AbortNotice notice);  // the first one counts
-  std::optional<AbortNotice> aborted();
-
  private:
   std::vector<std::unique_ptr<Mailbox>> boxes_;
-  std::mutex mutex_;
-  std::optional<AbortNotice> notice_;
-  std::atomic<bool> has_notice_{false};
 };
 
 std::unique_ptr<Transport> make_local_transport(std::shared_ptr<LocalHub> hub, int rank);

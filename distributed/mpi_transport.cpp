@@ -84,11 +84,7 @@ class MpiTransport final : public Transport {
   void abandon() override {}
 
   void send_control(int to, std::span<const std::byte> message) override {
-    std::erase_if(control_sends_, [this](ControlSend& send) {
-      int done = 0;
-      check(MPI_Test(&send.request, &done, MPI_STATUS_IGNORE), "MPI_Test", rank_);
-      return done != 0;
-    });
+    drop_sent_control();
     ControlSend& send = control_sends_.emplace_back();
     send.message.assign(message.begin(), message.end());
     check(MPI_Isend(send.message.data(), count(send.message.size()), MPI_BYTE, to, kControlTag, control_, &send.request),
@@ -107,8 +103,15 @@ class MpiTransport final : public Transport {
     return true;
   }
 
-  std::optional<AbortNotice> aborted() override { return std::nullopt; }  // peers don't survive MPI_Abort
-  void abort(ExitCode code, const std::string&) override { MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code)); }
+  void end_processes(ExitCode code) override {
+    // What has been sent to peers gets a moment to leave.
+    for (int i = 0; i < 10 && !control_sends_.empty(); ++i) {
+      drop_sent_control();
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
+  }
+  bool can_end_processes() const override { return true; }
   void close() override {
     check(MPI_Comm_free(&data_), "MPI_Comm_free", rank_);
     check(MPI_Comm_free(&control_), "MPI_Comm_free", rank_);
@@ -121,6 +124,13 @@ class MpiTransport final : public Transport {
     MPI_Request request = MPI_REQUEST_NULL;
   };
 
+  void drop_sent_control() {
+    std::erase_if(control_sends_, [this](ControlSend& send) {
+      int done = 0;
+      check(MPI_Test(&send.request, &done, MPI_STATUS_IGNORE), "MPI_Test", rank_);
+      return done != 0;
+    });
+  }
   Request new_request() {
     if (free_.empty()) {
       requests_.push_back(MPI_REQUEST_NULL);

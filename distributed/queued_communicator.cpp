@@ -242,15 +242,13 @@ void QueuedCommunicator::serve() {
   if (abort_request_ && !abort_done_) {
     const Failure request = *abort_request_;
     lock.unlock();
-    transport_->abort(request.code, request.message);
+    tell_abort(request);
+    transport_->end_processes(request.code);
     lock.lock();
     abort_done_ = true;
     done_.notify_all();
   }
-  if (failure_) return;
-  lock.unlock();
-  const auto notice = transport_->aborted();
-  if (notice) throw EnvironmentError(fmt::format("stopped, because rank {} failed: {}", notice->rank, notice->message), notice->code);
+  if (peer_abort_ && !failure_) throw EnvironmentError(peer_abort_->message, peer_abort_->code);
 }
 
 }  // namespace lockstep

@@ -74,8 +74,10 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   void execute(Operation& operation);
   void progressed() override { backoff_us_ = 0; }
   void pause() override;
-  void serve();  // control messages, aborts
+  void serve();  // control messages, aborts. Throws when a peer has aborted
   void serve_control();
+  void handle_control(std::span<const std::byte> message);
+  void tell_abort(const Failure& failure);
   Status own_status();
   void miss_deadline(const Operation& operation);
   std::vector<std::optional<Status>> ask_everybody();
@@ -110,6 +112,7 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   std::int64_t deadline_ns_ = 0;                            // of the operation under way
   std::vector<std::byte> control_;
   std::vector<std::optional<Status>> answers_;
+  std::optional<Failure> peer_abort_;
   std::thread thread_;                                      // last: everything above lives when it starts
 };
 

@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,12 +18,6 @@ namespace lockstep {
 
 struct Request {
   std::int32_t slot = -1;  // transport's index; < 0: nothing, or complete
-};
-
-struct AbortNotice {
-  int rank = 0;
-  ExitCode code = ExitCode::kOk;
-  std::string message;
 };
 
 class Transport {
@@ -44,9 +37,10 @@ class Transport {
   virtual void send_control(int to, std::span<const std::byte> message) = 0;
   virtual bool poll_control(std::vector<std::byte>& message) = 0;
 
-  virtual std::optional<AbortNotice> aborted() = 0;  // a peer called abort (where peers survive it)
-  virtual void abort(ExitCode code, const std::string& message) = 0;  // any thread may call it, if no other is inside
-  virtual void close() = 0;                          // after the last operation, on all ranks
+  // Ends the processes of all ranks, this one included, if the transport can; peers have been told already.
+  virtual void end_processes(ExitCode code) = 0;
+  virtual bool can_end_processes() const = 0;
+  virtual void close() = 0;  // after the last operation, on all ranks
 };
 
 }  // namespace lockstep

@@ -32,11 +32,13 @@ Var add(Context& ctx, const Var& a, const Var& b) {
 OpSpec add_spec() {
   const auto sum = [](Context& ctx, const SampleValues& in) { return add(ctx, in.vars[0], in.vars[1]); };
   const auto sample = [&](std::string name, Shape shape) {
-    return OpSample{.name = std::move(name), .inputs = {{.name = "a", .shape = shape}, {.name = "b", .shape = shape}}, .run = sum};
+    return OpSample{
+        .name = std::move(name), .inputs = {{.name = "a", .shape = shape}, {.name = "b", .shape = shape}}, .run = sum};
   };
   OpSpec spec{.name = "add", .samples = {sample("size 1", {1, 1, 1, 1}), sample("odd size", {3, 5, 1, 7})}};
   spec.samples.push_back({.name = "constant first",
-                          .inputs = {{.name = "a", .shape = {2, 3}, .role = InputRole::kConstant}, {.name = "b", .shape = {2, 3}}},
+                          .inputs = {{.name = "a", .shape = {2, 3}, .role = InputRole::kConstant},
+                                     {.name = "b", .shape = {2, 3}}},
                           .run = sum});
   spec.samples.push_back({.name = "an input with itself",
                           .inputs = {{.name = "a", .shape = {2, 3, 2, 2}}},

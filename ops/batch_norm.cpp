@@ -32,8 +32,9 @@ void check_state(const Tensor& x, const BatchNormState& state, const Var* residu
 }
 
 ChannelStatistics running_statistics(Context& ctx, const BatchNormState& state, double eps) {
-  Tensor inv_std = Tensor::empty(state.running_var.value.shape(), state.running_var.value.dtype(), state.running_var.value.device());
-  ctx.kernels.batch_norm_inv_std(ctx.stream, state.running_var.value, 1.0, eps, inv_std, {});
+  const Tensor& var = state.running_var.value;
+  Tensor inv_std = Tensor::empty(var.shape(), var.dtype(), var.device());
+  ctx.kernels.batch_norm_inv_std(ctx.stream, var, 1.0, eps, inv_std, {});
   return {state.running_mean.value, std::move(inv_std), std::numeric_limits<double>::infinity()};
 }
 

@@ -17,7 +17,8 @@ void throw_bad_argument(std::string_view op, std::string_view argument, const st
 void check_axes(std::string_view op, std::string_view argument, const Shape& got, int rank, std::string_view names) {
   bool fits = got.rank() == rank;
   for (int axis = 0; fits && axis < rank; ++axis) fits = got[axis] >= (axis == 0 ? 0 : 1);
-  if (!fits) throw_bad_argument(op, argument, "shape " + got.str(), std::string(names) + " without empty axes after the first");
+  if (fits) return;
+  throw_bad_argument(op, argument, "shape " + got.str(), std::string(names) + " without empty axes after the first");
 }
 
 void check_shape(std::string_view op, std::string_view argument, const Shape& got, const Shape& want) {

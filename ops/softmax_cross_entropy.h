@@ -17,8 +17,8 @@ struct LossResult {
 Shape softmax_cross_entropy_shape(const Shape& logits, const Shape& labels);
 
 // labels i32 in [0, K), or -1: not counted (other values are undefined here; the loader checks them). The target is
-// (1 - label_smoothing) onehot + label_smoothing / K, 0 <= label_smoothing < 1. Keeps the gradient, which is computed with the
-// loss in one pass.
+// (1 - label_smoothing) onehot + label_smoothing / K, 0 <= label_smoothing < 1. Keeps the gradient, which is computed
+// with the loss in one pass.
 LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& labels, double label_smoothing = 0);
 
 OpSpec softmax_cross_entropy_spec();

@@ -8,7 +8,7 @@
 namespace lockstep {
 
 void report_error(int rank, std::string_view kind, std::string_view message) {
-  if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   std::fflush(stdout);
   std::fprintf(stderr, "lockstep: %.*s: %.*s\n", static_cast<int>(kind.size()), kind.data(), static_cast<int>(message.size()),
                message.data());

@@ -7,7 +7,7 @@
 namespace lockstep {
 
 // "lockstep: error: ..." on stderr, after what stdout still holds. When several ranks meet the same error (a bad config, a
-// missing file) one message is enough: ranks above 0 wait 0.3 s, in which rank 0's report normally ends the job.
+// missing file) one message is enough: ranks above 0 wait 1.5 s, in which rank 0's report normally ends the job (Open MPI takes one second over it).
 void report_error(int rank, std::string_view kind, std::string_view message);
 
 }  // namespace lockstep

@@ -41,13 +41,20 @@ std::vector<ReduceEntry> reduce_entries(const Model& model) {
   return entries;
 }
 
-// One local shard's door into the reducer.
+// One local shard's door into the reducer. Every layer passes here, forward (batch statistics) and backward (gradients),
+// so this is also where a step that has no time left is given up.
 class ShardSink final : public GradSink, public ObservationSink {
  public:
   ShardSink(GradientReducer& reducer, int shard, int first_buffer) : reducer_(reducer), shard_(shard), first_buffer_(first_buffer) {}
   Tensor gradient(const Parameter& parameter) override { return reducer_.gradient(shard_, parameter.id); }
-  void mark_ready(const Parameter& parameter) override { reducer_.mark_ready(shard_, parameter.id); }
-  Tensor observation(const Buffer& buffer) override { return reducer_.gradient(shard_, first_buffer_ + buffer.id); }
+  void mark_ready(const Parameter& parameter) override {
+    check_urgent_stop();
+    reducer_.mark_ready(shard_, parameter.id);
+  }
+  Tensor observation(const Buffer& buffer) override {
+    check_urgent_stop();
+    return reducer_.gradient(shard_, first_buffer_ + buffer.id);
+  }
 
  private:
   GradientReducer& reducer_;

@@ -48,7 +48,8 @@ class StepRunner {
   StepRunner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, Communicator& comm);
   ~StepRunner();
 
-  // Takes this rank's shards of `step` from the loader and applies one update at rate `lr`. Collective; blocks.
+  // Takes this rank's shards of `step` from the loader and applies one update at rate `lr`. Collective; blocks. Throws
+  // UrgentStop (train/stop_request.h), with parameters, momentum and statistics as they were before the step.
   StepResult run(std::int64_t step, double lr, Loader& loader);
 
   // Of the last step, for reports: the parameter whose gradient holds a non-finite value, or "".

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 
 namespace lockstep {
 namespace {
@@ -28,6 +29,16 @@ void install_stop_handlers() {
 }
 
 bool stop_requested() { return stop_signal.load() != 0; }
+
+bool stop_is_urgent() {
+  static const bool killed_soon =
+      std::getenv("OMPI_COMM_WORLD_RANK") != nullptr && std::getenv("OMPI_MCA_odls_base_sigkill_timeout") == nullptr;
+  return killed_soon && stop_signal.load() == SIGTERM;
+}
+
+void check_urgent_stop() {
+  if (stop_is_urgent()) throw UrgentStop{};
+}
 
 const char* stop_reason() {
   switch (stop_signal.load()) {

@@ -97,7 +97,12 @@ class Trainer {
 
   void one_step(Loader& loader) {
     const double lr = session_.schedule->lr(step());
-    const StepResult result = runner_->run(step(), lr, loader);
+    StepResult result;
+    try {
+      result = runner_->run(step(), lr, loader);
+    } catch (const UrgentStop&) {
+      save_urgently();
+    }
     if (!result.finite) throw_not_finite(lr, result);
     ++position_.step;
     if (reporter_) reporter_->step_done(step(), lr, result);
@@ -161,6 +166,15 @@ class Trainer {
     reporter_->resume();
   }
 
+  // Within the second that is left before SIGKILL: rank 0 saves the state of the last step boundary, on its own. Whatever
+  // reaches the disk in time is whole; if nothing does, the last checkpoint stands.
+  [[noreturn]] void save_urgently() {
+    if (folder_) folder_->saver().save_now(state(), false);
+    throw EnvironmentError(fmt::format("stopped by {} within step {}; {}", stop_reason(), step() + 1,
+                                       folder_ ? fmt::format("the state after step {} is saved: go on with --resume auto", step()) : "rank 0 saves"),
+                           ExitCode::kTempFail);
+  }
+
   void finish() {
     outcome_.step = step();
     if (is_root()) {
@@ -201,8 +215,9 @@ class Trainer {
 }  // namespace
 
 TrainOutcome train(const TrainRequest& request, Communicator& comm) {
-  install_stop_handlers();
-  return Trainer(request, comm).run();
+  Trainer trainer(request, comm);
+  install_stop_handlers();  // before this a signal ends the process: nothing is lost that could be saved
+  return trainer.run();
 }
 
 }  // namespace lockstep

@@ -12,7 +12,8 @@ namespace lockstep {
 // Every call finishes before it returns. Results are the same bits on every call, and our own kernels' (all but
 // convolution and linear) also for any thread count; they may differ between instruction sets. `threads` > 1 splits
 // single calls with OpenMP; 1, the right number when every core has a rank, never starts a thread. An instance keeps
-// primitives and is for one thread at a time. Environment: LOCKSTEP_SIMD (cpu/fast/simd_dispatch.h), read here.
+// primitives and is for one thread at a time. Environment: LOCKSTEP_SIMD (cpu/fast/simd_dispatch.h), read here; oneDNN has
+// ONEDNN_MAX_CPU_ISA.
 std::unique_ptr<Kernels> make_fast_kernels(int threads);
 
 }  // namespace lockstep

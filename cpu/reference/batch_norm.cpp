@@ -14,7 +14,15 @@ bool passes(const std::uint8_t* mask, std::int64_t i) {
   return mask == nullptr || ((static_cast<unsigned>(mask[i / 8]) >> (i % 8)) & 1u) != 0;
 }
 
-const std::uint8_t* bits(const ConstView& mask) { return mask ? mask.data<std::uint8_t>() : nullptr; }
+const std::uint8_t* bytes(const ConstView& mask) { return mask ? mask.data<std::uint8_t>() : nullptr; }
+
+template <class T>
+struct Channels {
+  const T *mean, *inv_std;
+  double xhat(T x, std::int64_t c) const {
+    return (static_cast<double>(x) - static_cast<double>(mean[c])) * static_cast<double>(inv_std[c]);
+  }
+};
 
 }  // namespace
 
@@ -50,21 +58,22 @@ void ReferenceKernels::batch_norm_inv_std(Stream, ConstView m2, double count, do
 void ReferenceKernels::batch_norm_apply(Stream, ConstView x, ConstView mean, ConstView inv_std, ConstView gamma,
                                         ConstView beta, ConstView residual, bool relu, View y, View mask) {
   const Image image(x.shape);
-  if (mask) std::memset(mask.data<std::uint8_t>(), 0, static_cast<std::size_t>(mask.numel()));
+  std::uint8_t* mask_bytes = mask ? mask.data<std::uint8_t>() : nullptr;
+  if (mask) std::memset(mask_bytes, 0, static_cast<std::size_t>(mask.numel()));
   dispatch("batch_norm_apply", x.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < x.numel(); ++i) {
+    const Channels<T> channel{mean.data<T>(), inv_std.data<T>()};
+    const T *in = x.data<T>(), *scale = gamma.data<T>(), *shift = beta.data<T>();
+    const T* added = residual ? residual.data<T>() : nullptr;
+    T* out = y.data<T>();
+    for (std::int64_t i = 0; i < image.rows() * image.c; ++i) {
       const std::int64_t c = i % image.c;
-      const double xhat = (static_cast<double>(x.data<T>()[i]) - static_cast<double>(mean.data<T>()[c])) *
-                          static_cast<double>(inv_std.data<T>()[c]);
-      double value = xhat * static_cast<double>(gamma.data<T>()[c]) + static_cast<double>(beta.data<T>()[c]);
-      if (residual) value += static_cast<double>(residual.data<T>()[i]);
+      double value = channel.xhat(in[i], c) * static_cast<double>(scale[c]) + static_cast<double>(shift[c]);
+      if (added != nullptr) value += static_cast<double>(added[i]);
       T result = static_cast<T>(value);
       if (relu && result <= T{0}) result = T{0};  // NaN stays NaN
-      y.data<T>()[i] = result;
-      if (mask && result > T{0}) {
-        std::uint8_t& byte = mask.data<std::uint8_t>()[i / 8];
-        byte = static_cast<std::uint8_t>(byte | (1u << (i % 8)));
-      }
+      out[i] = result;
+      if (mask_bytes != nullptr && result > T{0})
+        mask_bytes[i / 8] = static_cast<std::uint8_t>(mask_bytes[i / 8] | (1u << (i % 8)));
     }
   });
 }
@@ -72,18 +81,20 @@ void ReferenceKernels::batch_norm_apply(Stream, ConstView x, ConstView mean, Con
 void ReferenceKernels::batch_norm_backward_sums(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean,
                                                 ConstView inv_std, View sum_g, View sum_g_xhat) {
   const Image image(x.shape);
+  const std::uint8_t* mask_bytes = bytes(mask);
   dispatch("batch_norm_backward_sums", x.dtype, [&]<class T>() {
+    const Channels<T> channel{mean.data<T>(), inv_std.data<T>()};
+    const T *in = x.data<T>(), *gradient = dy.data<T>();
     for (std::int64_t c = 0; c < image.c; ++c) {
       double sum = 0, sum_xhat = 0;
-      for (std::int64_t row = 0; row < image.rows(); ++row) {
-        const std::int64_t i = row * image.c + c;
-        if (!passes(bits(mask), i)) continue;
-        const auto g = static_cast<double>(dy.data<T>()[i]);
+      for (std::int64_t i = c; i < image.rows() * image.c; i += image.c) {
+        if (!passes(mask_bytes, i)) continue;
+        const auto g = static_cast<double>(gradient[i]);
         sum += g;
-        sum_xhat += g * (static_cast<double>(x.data<T>()[i]) - static_cast<double>(mean.data<T>()[c]));
+        sum_xhat += g * channel.xhat(in[i], c);
       }
       sum_g.data<T>()[c] = static_cast<T>(sum);
-      sum_g_xhat.data<T>()[c] = static_cast<T>(sum_xhat * static_cast<double>(inv_std.data<T>()[c]));
+      sum_g_xhat.data<T>()[c] = static_cast<T>(sum_xhat);
     }
   });
 }
@@ -93,18 +104,20 @@ void ReferenceKernels::batch_norm_backward_apply(Stream, ConstView dy, ConstView
                                                  ConstView sum_g_xhat, double count, View dx, GradMode dx_mode,
                                                  View dresidual, GradMode dresidual_mode) {
   const Image image(x.shape);
+  const std::uint8_t* mask_bytes = bytes(mask);
   dispatch("batch_norm_backward_apply", x.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < x.numel(); ++i) {
+    const Channels<T> channel{mean.data<T>(), inv_std.data<T>()};
+    const T *in = x.data<T>(), *gradient = dy.data<T>(), *scale = gamma.data<T>();
+    const T *sum = sum_g.data<T>(), *sum_xhat = sum_g_xhat.data<T>();
+    T *out = dx.data<T>(), *residual = dresidual ? dresidual.data<T>() : nullptr;
+    for (std::int64_t i = 0; i < image.rows() * image.c; ++i) {
       const std::int64_t c = i % image.c;
-      const double g = passes(bits(mask), i) ? static_cast<double>(dy.data<T>()[i]) : 0.0;
-      const auto scale = static_cast<double>(inv_std.data<T>()[c]);
+      const double g = passes(mask_bytes, i) ? static_cast<double>(gradient[i]) : 0.0;
       double centred = g;
-      if (std::isfinite(count)) {
-        const double xhat = (static_cast<double>(x.data<T>()[i]) - static_cast<double>(mean.data<T>()[c])) * scale;
-        centred -= (static_cast<double>(sum_g.data<T>()[c]) + xhat * static_cast<double>(sum_g_xhat.data<T>()[c])) / count;
-      }
-      if (dresidual) put(dresidual.data<T>()[i], g, dresidual_mode);
-      put(dx.data<T>()[i], static_cast<double>(gamma.data<T>()[c]) * scale * centred, dx_mode);
+      if (std::isfinite(count))
+        centred -= (static_cast<double>(sum[c]) + channel.xhat(in[i], c) * static_cast<double>(sum_xhat[c])) / count;
+      if (residual != nullptr) put(residual[i], g, dresidual_mode);
+      put(out[i], static_cast<double>(scale[c]) * static_cast<double>(channel.inv_std[c]) * centred, dx_mode);
     }
   });
 }

@@ -22,7 +22,8 @@ struct Geometry {
 
 // sum over r, s, c of x * w for the window (p, q) of filter k.
 template <class T>
-double window_sum(const Geometry& g, const T* x, const T* w, std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t k) {
+double window_sum(const Geometry& g, const T* x, const T* w, std::int64_t n, std::int64_t p, std::int64_t q,
+                  std::int64_t k) {
   double sum = 0;
   for (std::int64_t r = 0; r < g.w.h; ++r) {
     const std::int64_t h = g.h_axis.pixel(p, r);
@@ -32,7 +33,8 @@ double window_sum(const Geometry& g, const T* x, const T* w, std::int64_t n, std
       if (column < 0) continue;
       const T* pixel = x + g.x.at(n, h, column) + g.first_channel(k);
       const T* tap = w + g.w.at(k, r, s);
-      for (std::int64_t c = 0; c < g.channels_per_group; ++c) sum += static_cast<double>(pixel[c]) * static_cast<double>(tap[c]);
+      for (std::int64_t c = 0; c < g.channels_per_group; ++c)
+        sum += static_cast<double>(pixel[c]) * static_cast<double>(tap[c]);
     }
   }
   return sum;
@@ -40,7 +42,8 @@ double window_sum(const Geometry& g, const T* x, const T* w, std::int64_t n, std
 
 // total[c] (x.c) = gradient of pixel (n, h, column).
 template <class T>
-void pixel_gradient(const Geometry& g, const T* dy, const T* w, std::int64_t n, std::int64_t h, std::int64_t column, double* total) {
+void pixel_gradient(const Geometry& g, const T* dy, const T* w, std::int64_t n, std::int64_t h, std::int64_t column,
+                    double* total) {
   std::fill_n(total, g.x.c, 0.0);
   for (std::int64_t r = 0; r < g.w.h; ++r) {
     const std::int64_t p = g.h_axis.window(h, r);
@@ -52,7 +55,8 @@ void pixel_gradient(const Geometry& g, const T* dy, const T* w, std::int64_t n, 
       for (std::int64_t k = 0; k < g.y.c; ++k) {
         const T* tap = w + g.w.at(k, r, s);
         double* sum = total + g.first_channel(k);
-        for (std::int64_t c = 0; c < g.channels_per_group; ++c) sum[c] += static_cast<double>(out[k]) * static_cast<double>(tap[c]);
+        for (std::int64_t c = 0; c < g.channels_per_group; ++c)
+          sum[c] += static_cast<double>(out[k]) * static_cast<double>(tap[c]);
       }
     }
   }
@@ -60,7 +64,8 @@ void pixel_gradient(const Geometry& g, const T* dy, const T* w, std::int64_t n, 
 
 // total[c] (channels per group) = gradient of tap (r, s) of filter k.
 template <class T>
-void tap_gradient(const Geometry& g, const T* x, const T* dy, std::int64_t k, std::int64_t r, std::int64_t s, double* total) {
+void tap_gradient(const Geometry& g, const T* x, const T* dy, std::int64_t k, std::int64_t r, std::int64_t s,
+                  double* total) {
   std::fill_n(total, g.channels_per_group, 0.0);
   for (std::int64_t n = 0; n < g.y.n; ++n)
     for (std::int64_t p = 0; p < g.y.h; ++p) {
@@ -78,7 +83,8 @@ void tap_gradient(const Geometry& g, const T* x, const T* dy, std::int64_t k, st
 
 }  // namespace
 
-void ReferenceKernels::conv2d_forward(Stream, ConstView x, ConstView w, ConstView bias, const Conv2dParams& params, View y) {
+void ReferenceKernels::conv2d_forward(Stream, ConstView x, ConstView w, ConstView bias, const Conv2dParams& params,
+                                      View y) {
   const Geometry g(x.shape, w.shape, y.shape, params);
   dispatch("conv2d_forward", x.dtype, [&]<class T>() {
     const T* b = bias ? bias.data<T>() : nullptr;
@@ -93,7 +99,8 @@ void ReferenceKernels::conv2d_forward(Stream, ConstView x, ConstView w, ConstVie
   });
 }
 
-void ReferenceKernels::conv2d_backward_data(Stream, ConstView dy, ConstView w, const Conv2dParams& params, View dx, GradMode mode) {
+void ReferenceKernels::conv2d_backward_data(Stream, ConstView dy, ConstView w, const Conv2dParams& params, View dx,
+                                            GradMode mode) {
   const Geometry g(dx.shape, w.shape, dy.shape, params);
   Tensor scratch = Tensor::empty({g.x.c}, DType::kF64);
   double* total = scratch.host<double>().data();
@@ -108,7 +115,8 @@ void ReferenceKernels::conv2d_backward_data(Stream, ConstView dy, ConstView w, c
   });
 }
 
-void ReferenceKernels::conv2d_backward_filter(Stream, ConstView x, ConstView dy, const Conv2dParams& params, View dw, GradMode mode) {
+void ReferenceKernels::conv2d_backward_filter(Stream, ConstView x, ConstView dy, const Conv2dParams& params, View dw,
+                                              GradMode mode) {
   const Geometry g(x.shape, dw.shape, dy.shape, params);
   Tensor scratch = Tensor::empty({g.channels_per_group}, DType::kF64);
   double* total = scratch.host<double>().data();

@@ -40,7 +40,8 @@ double sample_loss(const T* logits, std::int64_t classes, std::int64_t label, do
 }
 
 template <class T>
-void sample_gradient(const T* logits, std::int64_t classes, std::int64_t label, double smoothing, double counted, T* dlogits) {
+void sample_gradient(const T* logits, std::int64_t classes, std::int64_t label, double smoothing, double counted,
+                     T* dlogits) {
   const double lse = label >= 0 ? log_sum_exp(logits, classes) : 0.0;
   for (std::int64_t j = 0; j < classes; ++j) {
     if (label < 0) {
@@ -57,11 +58,12 @@ void sample_gradient(const T* logits, std::int64_t classes, std::int64_t label, 
 void ReferenceKernels::linear_forward(Stream, ConstView x, ConstView w, ConstView bias, View y) {
   const std::int64_t rows = x.shape[0], in = x.shape[1], out = w.shape[0];
   dispatch("linear_forward", x.dtype, [&]<class T>() {
+    const T *input = x.data<T>(), *weight = w.data<T>();
     for (std::int64_t n = 0; n < rows; ++n)
       for (std::int64_t o = 0; o < out; ++o) {
         double sum = bias ? static_cast<double>(bias.data<T>()[o]) : 0.0;
         for (std::int64_t i = 0; i < in; ++i)
-          sum += static_cast<double>(x.data<T>()[n * in + i]) * static_cast<double>(w.data<T>()[o * in + i]);
+          sum += static_cast<double>(input[n * in + i]) * static_cast<double>(weight[o * in + i]);
         y.data<T>()[n * out + o] = static_cast<T>(sum);
       }
   });
@@ -70,11 +72,12 @@ void ReferenceKernels::linear_forward(Stream, ConstView x, ConstView w, ConstVie
 void ReferenceKernels::linear_backward_data(Stream, ConstView dy, ConstView w, View dx, GradMode mode) {
   const std::int64_t rows = dy.shape[0], in = w.shape[1], out = w.shape[0];
   dispatch("linear_backward_data", dy.dtype, [&]<class T>() {
+    const T *gradient = dy.data<T>(), *weight = w.data<T>();
     for (std::int64_t n = 0; n < rows; ++n)
       for (std::int64_t i = 0; i < in; ++i) {
         double sum = 0;
         for (std::int64_t o = 0; o < out; ++o)
-          sum += static_cast<double>(dy.data<T>()[n * out + o]) * static_cast<double>(w.data<T>()[o * in + i]);
+          sum += static_cast<double>(gradient[n * out + o]) * static_cast<double>(weight[o * in + i]);
         put(dx.data<T>()[n * in + i], sum, mode);
       }
   });
@@ -83,11 +86,12 @@ void ReferenceKernels::linear_backward_data(Stream, ConstView dy, ConstView w, V
 void ReferenceKernels::linear_backward_weight(Stream, ConstView x, ConstView dy, View dw, GradMode mode) {
   const std::int64_t rows = x.shape[0], in = x.shape[1], out = dy.shape[1];
   dispatch("linear_backward_weight", dy.dtype, [&]<class T>() {
+    const T *input = x.data<T>(), *gradient = dy.data<T>();
     for (std::int64_t o = 0; o < out; ++o)
       for (std::int64_t i = 0; i < in; ++i) {
         double sum = 0;
         for (std::int64_t n = 0; n < rows; ++n)
-          sum += static_cast<double>(dy.data<T>()[n * out + o]) * static_cast<double>(x.data<T>()[n * in + i]);
+          sum += static_cast<double>(gradient[n * out + o]) * static_cast<double>(input[n * in + i]);
         put(dw.data<T>()[o * in + i], sum, mode);
       }
   });

@@ -11,48 +11,56 @@ std::unique_ptr<Kernels> make_reference_kernels() { return std::make_unique<refe
 namespace reference {
 
 void ReferenceKernels::relu_forward(Stream, ConstView x, View y) {
-  dispatch("relu_forward", x.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < x.numel(); ++i) {
-      const T value = x.data<T>()[i];
-      y.data<T>()[i] = value <= T{0} ? T{0} : value;  // NaN stays NaN
-    }
+  dispatch("relu_forward", x.dtype, [&, n = x.numel()]<class T>() {
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    for (std::int64_t i = 0; i < n; ++i) out[i] = in[i] <= T{0} ? T{0} : in[i];  // NaN stays NaN
   });
 }
 
 void ReferenceKernels::relu_backward(Stream, ConstView dy, ConstView y, View dx, GradMode mode) {
-  dispatch("relu_backward", dy.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < dy.numel(); ++i)
-      put(dx.data<T>()[i], y.data<T>()[i] > T{0} ? static_cast<double>(dy.data<T>()[i]) : 0.0, mode);
+  dispatch("relu_backward", dy.dtype, [&, n = dy.numel()]<class T>() {
+    const T *gradient = dy.data<T>(), *value = y.data<T>();
+    T* out = dx.data<T>();
+    for (std::int64_t i = 0; i < n; ++i) put(out[i], value[i] > T{0} ? static_cast<double>(gradient[i]) : 0.0, mode);
   });
 }
 
 void ReferenceKernels::add(Stream, ConstView a, ConstView b, View y) {
-  dispatch("add", a.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < a.numel(); ++i) y.data<T>()[i] = a.data<T>()[i] + b.data<T>()[i];
+  dispatch("add", a.dtype, [&, n = a.numel()]<class T>() {
+    const T *left = a.data<T>(), *right = b.data<T>();
+    T* out = y.data<T>();
+    for (std::int64_t i = 0; i < n; ++i) out[i] = left[i] + right[i];
   });
 }
 
 void ReferenceKernels::accumulate(Stream, ConstView src, View dst, GradMode mode) {
-  dispatch("accumulate", src.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < src.numel(); ++i) put(dst.data<T>()[i], static_cast<double>(src.data<T>()[i]), mode);
+  dispatch("accumulate", src.dtype, [&, n = src.numel()]<class T>() {
+    const T* in = src.data<T>();
+    T* out = dst.data<T>();
+    for (std::int64_t i = 0; i < n; ++i) put(out[i], static_cast<double>(in[i]), mode);
   });
 }
 
 void ReferenceKernels::dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode mode) {
-  dispatch("dropout", x.dtype, [&]<class T>() {
+  dispatch("dropout", x.dtype, [&, n = x.numel()]<class T>() {
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
     PhiloxBlock block{};
-    for (std::int64_t i = 0; i < x.numel(); ++i) {
+    for (std::int64_t i = 0; i < n; ++i) {
       if (i % 4 == 0) block = key.block(static_cast<std::uint32_t>(i / 4));
       const bool keep = static_cast<double>(uniform_from_bits(block[static_cast<std::size_t>(i % 4)])) >= p;
-      put(y.data<T>()[i], keep ? static_cast<double>(x.data<T>()[i]) / (1.0 - p) : 0.0, mode);
+      put(out[i], keep ? static_cast<double>(in[i]) / (1.0 - p) : 0.0, mode);
     }
   });
 }
 
 void ReferenceKernels::scale(Stream, ConstView x, ConstView factor, View y, GradMode mode) {
-  dispatch("scale", x.dtype, [&]<class T>() {
+  dispatch("scale", x.dtype, [&, n = x.numel()]<class T>() {
     const auto f = static_cast<double>(factor.data<T>()[0]);
-    for (std::int64_t i = 0; i < x.numel(); ++i) put(y.data<T>()[i], static_cast<double>(x.data<T>()[i]) * f, mode);
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    for (std::int64_t i = 0; i < n; ++i) put(out[i], static_cast<double>(in[i]) * f, mode);
   });
 }
 
@@ -60,19 +68,22 @@ void ReferenceKernels::copy_channels(Stream, ConstView src, std::int64_t src_beg
                                      std::int64_t count, GradMode mode) {
   const Image from(src.shape), to(dst.shape);
   dispatch("copy_channels", src.dtype, [&]<class T>() {
+    const T* in = src.data<T>() + src_begin;
+    T* out = dst.data<T>() + dst_begin;
     for (std::int64_t row = 0; row < from.rows(); ++row)
-      for (std::int64_t c = 0; c < count; ++c)
-        put(dst.data<T>()[row * to.c + dst_begin + c], static_cast<double>(src.data<T>()[row * from.c + src_begin + c]), mode);
+      for (std::int64_t c = 0; c < count; ++c) put(out[row * to.c + c], static_cast<double>(in[row * from.c + c]), mode);
   });
 }
 
-void ReferenceKernels::normalise_image(Stream, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) {
+void ReferenceKernels::normalise_image(Stream, ConstView x, std::span<const float> mean,
+                                       std::span<const float> inv_std, View y) {
   const Image image(x.shape);
-  const std::uint8_t* bytes = x.data<std::uint8_t>();
+  const std::uint8_t* in = x.data<std::uint8_t>();
   dispatch("normalise_image", y.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < x.numel(); ++i) {
+    T* out = y.data<T>();
+    for (std::int64_t i = 0; i < image.rows() * image.c; ++i) {
       const auto c = static_cast<std::size_t>(i % image.c);
-      y.data<T>()[i] = static_cast<T>((bytes[i] / 255.0 - static_cast<double>(mean[c])) * static_cast<double>(inv_std[c]));
+      out[i] = static_cast<T>((in[i] / 255.0 - static_cast<double>(mean[c])) * static_cast<double>(inv_std[c]));
     }
   });
 }

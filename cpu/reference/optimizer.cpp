@@ -11,8 +11,9 @@ void ReferenceKernels::sgd_step(Stream, std::span<const SgdTensor> tensors, cons
       T* value = tensor.value.data<T>();
       T* momentum = tensor.momentum.data<T>();
       const T* grad = tensor.grad.data<T>();
-      for (std::int64_t i = 0; i < tensor.value.numel(); ++i) {
-        const double g = static_cast<double>(grad[i]) * params.grad_scale + tensor.weight_decay * static_cast<double>(value[i]);
+      for (std::int64_t i = 0, n = tensor.value.numel(); i < n; ++i) {
+        const double g =
+            static_cast<double>(grad[i]) * params.grad_scale + tensor.weight_decay * static_cast<double>(value[i]);
         const double buffer = params.momentum * static_cast<double>(momentum[i]) + g;
         momentum[i] = static_cast<T>(buffer);
         const double step = params.nesterov ? g + params.momentum * buffer : buffer;
@@ -25,9 +26,10 @@ void ReferenceKernels::squared_norm(Stream, std::span<const ConstView> tensors, 
   double total = 0;
   for (const ConstView& tensor : tensors)
     dispatch("squared_norm", tensor.dtype, [&]<class T>() {
+      const T* in = tensor.data<T>();
       double sum = 0;
-      for (std::int64_t i = 0; i < tensor.numel(); ++i) {
-        const auto value = static_cast<double>(tensor.data<T>()[i]);
+      for (std::int64_t i = 0, n = tensor.numel(); i < n; ++i) {
+        const auto value = static_cast<double>(in[i]);
         sum += value * value;
       }
       total += sum;
@@ -37,10 +39,10 @@ void ReferenceKernels::squared_norm(Stream, std::span<const ConstView> tensors, 
 
 void ReferenceKernels::moving_average(Stream, ConstView observed, double momentum, View value) {
   dispatch("moving_average", value.dtype, [&]<class T>() {
-    for (std::int64_t i = 0; i < value.numel(); ++i) {
-      T& v = value.data<T>()[i];
-      v = static_cast<T>((1.0 - momentum) * static_cast<double>(v) + momentum * static_cast<double>(observed.data<T>()[i]));
-    }
+    const T* in = observed.data<T>();
+    T* out = value.data<T>();
+    for (std::int64_t i = 0, n = value.numel(); i < n; ++i)
+      out[i] = static_cast<T>((1.0 - momentum) * static_cast<double>(out[i]) + momentum * static_cast<double>(in[i]));
   });
 }
 

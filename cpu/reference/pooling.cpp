@@ -63,6 +63,8 @@ void ReferenceKernels::max_pool_forward(Stream, ConstView x, const Pool2dParams&
   const Windows windows(x.shape, y.shape, params);
   dispatch("max_pool_forward", x.dtype, [&]<class T>() {
     const T* in = x.data<T>();
+    T* result = y.data<T>();
+    std::uint8_t* taps = indices ? indices.data<std::uint8_t>() : nullptr;
     for_pixels(windows.y, [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t out) {
       for (std::int64_t c = 0; c < windows.x.c; ++c) {
         T best{};
@@ -72,25 +74,28 @@ void ReferenceKernels::max_pool_forward(Stream, ConstView x, const Pool2dParams&
           best = in[pixel + c];
           best_tap = tap;
         });
-        y.data<T>()[out + c] = best;
-        if (indices) indices.data<std::uint8_t>()[out + c] = static_cast<std::uint8_t>(best_tap);
+        result[out + c] = best;
+        if (taps != nullptr) taps[out + c] = static_cast<std::uint8_t>(best_tap);
       }
     });
   });
 }
 
-void ReferenceKernels::max_pool_backward(Stream, ConstView dy, ConstView indices, const Pool2dParams& params, View dx, GradMode mode) {
+void ReferenceKernels::max_pool_backward(Stream, ConstView dy, ConstView indices, const Pool2dParams& params, View dx,
+                                         GradMode mode) {
   const Windows windows(dx.shape, dy.shape, params);
   const std::uint8_t* taps = indices.data<std::uint8_t>();
   dispatch("max_pool_backward", dy.dtype, [&]<class T>() {
+    const T* gradient = dy.data<T>();
+    T* result = dx.data<T>();
     for_pixels(windows.x, [&](std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t pixel) {
       for (std::int64_t c = 0; c < windows.x.c; ++c) {
         double sum = 0;
         windows.windows(h, w, [&](std::int64_t p, std::int64_t q, std::int64_t tap) {
           const std::int64_t out = windows.y.at(n, p, q) + c;
-          if (taps[out] == tap) sum += static_cast<double>(dy.data<T>()[out]);
+          if (taps[out] == tap) sum += static_cast<double>(gradient[out]);
         });
-        put(dx.data<T>()[pixel + c], sum, mode);
+        put(result[pixel + c], sum, mode);
       }
     });
   });
@@ -99,12 +104,14 @@ void ReferenceKernels::max_pool_backward(Stream, ConstView dy, ConstView indices
 void ReferenceKernels::avg_pool_forward(Stream, ConstView x, const Pool2dParams& params, View y) {
   const Windows windows(x.shape, y.shape, params);
   dispatch("avg_pool_forward", x.dtype, [&]<class T>() {
+    const T* in = x.data<T>();
+    T* result = y.data<T>();
     for_pixels(windows.y, [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t out) {
       const double divisor = windows.divisor(p, q);
       for (std::int64_t c = 0; c < windows.x.c; ++c) {
         double sum = 0;
-        windows.pixels(n, p, q, [&](std::int64_t pixel, std::int64_t) { sum += static_cast<double>(x.data<T>()[pixel + c]); });
-        y.data<T>()[out + c] = static_cast<T>(sum / divisor);
+        windows.pixels(n, p, q, [&](std::int64_t pixel, std::int64_t) { sum += static_cast<double>(in[pixel + c]); });
+        result[out + c] = static_cast<T>(sum / divisor);
       }
     });
   });
@@ -113,13 +120,15 @@ void ReferenceKernels::avg_pool_forward(Stream, ConstView x, const Pool2dParams&
 void ReferenceKernels::avg_pool_backward(Stream, ConstView dy, const Pool2dParams& params, View dx, GradMode mode) {
   const Windows windows(dx.shape, dy.shape, params);
   dispatch("avg_pool_backward", dy.dtype, [&]<class T>() {
+    const T* gradient = dy.data<T>();
+    T* result = dx.data<T>();
     for_pixels(windows.x, [&](std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t pixel) {
       for (std::int64_t c = 0; c < windows.x.c; ++c) {
         double sum = 0;
         windows.windows(h, w, [&](std::int64_t p, std::int64_t q, std::int64_t) {
-          sum += static_cast<double>(dy.data<T>()[windows.y.at(n, p, q) + c]) / windows.divisor(p, q);
+          sum += static_cast<double>(gradient[windows.y.at(n, p, q) + c]) / windows.divisor(p, q);
         });
-        put(dx.data<T>()[pixel + c], sum, mode);
+        put(result[pixel + c], sum, mode);
       }
     });
   });
@@ -128,12 +137,14 @@ void ReferenceKernels::avg_pool_backward(Stream, ConstView dy, const Pool2dParam
 void ReferenceKernels::global_avg_pool_forward(Stream, ConstView x, View y) {
   const Image image(x.shape);
   dispatch("global_avg_pool_forward", x.dtype, [&]<class T>() {
+    const T* in = x.data<T>();
+    const std::int64_t pixels = image.h * image.w;
     for (std::int64_t n = 0; n < image.n; ++n)
       for (std::int64_t c = 0; c < image.c; ++c) {
         double sum = 0;
-        for (std::int64_t pixel = 0; pixel < image.h * image.w; ++pixel)
-          sum += static_cast<double>(x.data<T>()[(n * image.h * image.w + pixel) * image.c + c]);
-        y.data<T>()[n * image.c + c] = static_cast<T>(sum / static_cast<double>(image.h * image.w));
+        for (std::int64_t pixel = 0; pixel < pixels; ++pixel)
+          sum += static_cast<double>(in[(n * pixels + pixel) * image.c + c]);
+        y.data<T>()[n * image.c + c] = static_cast<T>(sum / static_cast<double>(pixels));
       }
   });
 }
@@ -141,10 +152,12 @@ void ReferenceKernels::global_avg_pool_forward(Stream, ConstView x, View y) {
 void ReferenceKernels::global_avg_pool_backward(Stream, ConstView dy, View dx, GradMode mode) {
   const Image image(dx.shape);
   dispatch("global_avg_pool_backward", dy.dtype, [&]<class T>() {
+    const T* gradient = dy.data<T>();
+    T* result = dx.data<T>();
+    const auto pixels = static_cast<double>(image.h * image.w);
     for_pixels(image, [&](std::int64_t n, std::int64_t, std::int64_t, std::int64_t pixel) {
       for (std::int64_t c = 0; c < image.c; ++c)
-        put(dx.data<T>()[pixel + c],
-            static_cast<double>(dy.data<T>()[n * image.c + c]) / static_cast<double>(image.h * image.w), mode);
+        put(result[pixel + c], static_cast<double>(gradient[n * image.c + c]) / pixels, mode);
     });
   });
 }

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/config/config_test_util.h"
 #include "core/suggest.h"
+#include "tests/config/config_test_util.h"
 
 namespace lockstep {
 namespace {
@@ -50,6 +50,11 @@ TEST(ConfigLoad, UnknownFieldThatBelongsElsewhereIsPointedThere) {
   EXPECT_THAT(parse_error("schedule { epochs: 3 }"), HasSubstr("did you mean epochs?"));
   EXPECT_THAT(parse_error("batch_size: 3"), HasSubstr("did you mean batch.global_batch?"));
   EXPECT_THAT(parse_error("zzzzzzzz: 3"), Not(HasSubstr("did you mean")));
+}
+
+TEST(ConfigLoad, UnknownFieldBehindAClosedGroupIsNotPlacedInIt) {
+  EXPECT_THAT(parse_error("data { augment { pad: 1 } }\nzzzz: 1"),
+              HasSubstr("test.pbtxt:2:1: unknown field \"zzzz\"\n"));
 }
 
 TEST(ConfigLoad, UnknownFieldInASecondListElementIsPlacedInTheList) {

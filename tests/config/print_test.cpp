@@ -49,6 +49,11 @@ TEST(ConfigEffective, HasEveryFieldAndParsesBack) {
   }
 }
 
+TEST(ConfigEffective, ALineBreakInTheFilesNameDoesNotEndTheComment) {
+  const LoadedConfig loaded = parse_config(kValid, "odd\nseed: 7\n.pbtxt");
+  EXPECT_EQ(parse_config(effective_config_text(loaded), "effective").config().seed(), 1u);
+}
+
 TEST(ConfigDigest, FollowsWhatDeterminesTheTrainingAndNothingElse) {
   const std::string base = digest({});
   EXPECT_EQ(base.size(), 32u);
@@ -154,7 +159,7 @@ std::string source_file(const std::string& path) {
 
 TEST(ConfigDocs, CommittedReferenceIsTheGeneratedOne) {
   EXPECT_EQ(source_file("docs/config.md"), markdown_reference())
-      << "config.proto has changed: run `lockstep help config --markdown > docs/config.md`";
+      << "config.proto has changed: run `lockstep help markdown > docs/config.md`";
 }
 
 TEST(ConfigRecipes, AllAreValid) {

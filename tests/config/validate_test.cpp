@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include <ostream>
+
 #include "tests/config/config_test_util.h"
 
 namespace lockstep {
@@ -39,6 +41,7 @@ struct BadValue {
   std::vector<std::string> assignments;
   const char* expected;
 };
+void PrintTo(const BadValue& value, std::ostream* out) { *out << testing::PrintToString(value.assignments); }
 class ConfigValidateEach : public testing::TestWithParam<BadValue> {};
 
 TEST_P(ConfigValidateEach, IsReported) {

@@ -146,6 +146,14 @@ TEST_P(FastNorm, ReluKeepsNaN) {
   EXPECT_EQ((mask.host<std::uint8_t>()[2] >> 4) & 1, 0);
 }
 
+TEST_P(FastNorm, MaskIsClearAtZero) {
+  Tensor x = filled({1, 24, 1, 1}, 0), y = filled(x.shape(), 1), mask = Tensor::empty({3}, DType::kU8), zero = filled({24}, 0), one = filled({24}, 1);
+  x.host<float>()[17] = 0x1p-149f;
+  fast_->batch_norm_apply(kStream, x, zero, one, one, zero, {}, true, y, mask);
+  EXPECT_EQ(mask.host<std::uint8_t>()[0] | mask.host<std::uint8_t>()[1], 0);
+  EXPECT_EQ(mask.host<std::uint8_t>()[2], 2);
+}
+
 TEST_P(FastNorm, BackwardSums) {
   for (const Shape& shape : shapes())
     for (const bool masked : {false, true}) {

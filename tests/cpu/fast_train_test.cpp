@@ -28,14 +28,31 @@ TEST_P(FastTrain, SoftmaxCrossEntropy) {
         });
         Tensor loss64 = widened(loss), want = widened(dlogits), sums64 = sums.clone();
         reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, smoothing, loss64, want, sums64);
-        // e^(z - top): the rounded difference shifts it by |z - top| u relatively; then some ten roundings and a sum of k.
-        const double counted = sums64.host<double>()[3], grad_size = (2 * spread + 2) / counted;
-        expect_close("dlogits", dlogits, want, map_f64(dlogits, [&](double) { return grad_size; }), 10);
+        // d = g (p - t), g = 1 / counted: some ten roundings, and z - top rounds to |z - top| u, which is a relative error of
+        // e^(z - top). Powers below the smallest normal number are 0.
+        const double counted = sums64.host<double>()[3], g = 1 / counted;
+        Tensor size = want.clone();
+        for (std::size_t i = 0; i < size.host<double>().size(); ++i) {
+          const auto row = i / static_cast<std::size_t>(k), column = i % static_cast<std::size_t>(k);
+          const std::int32_t label = in.labels.host<std::int32_t>()[row];
+          const bool own = label >= 0 && static_cast<std::size_t>(label) == column;
+          const double target = g * (smoothing / static_cast<double>(k) + (own ? 1 - smoothing : 0));
+          size.host<double>()[i] = std::fabs(want.host<double>()[i] + target) + target + 0x1p-126 / dtype_epsilon(DType::kF32);
+        }
+        expect_close("dlogits", dlogits, want, size, 10 + static_cast<std::int64_t>(2 * spread));
         const double loss_size = 2 * spread + std::log(static_cast<double>(k)) + 1;
         expect_close("loss", loss, loss64, map_f64(loss, [&](double) { return loss_size; }), 10);
         EXPECT_TRUE(within(sums.host<double>()[0], sums64.host<double>()[0], counted * error_bound(DType::kF32, 10, loss_size)));
         for (const std::size_t i : {1u, 2u, 3u}) EXPECT_EQ(sums.host<double>()[i], sums64.host<double>()[i]) << "n " << n << " k " << k << " sum " << i;
       }
+}
+
+TEST_P(FastTrain, EqualLogitsRankByIndex) {
+  Tensor logits = filled({8, 8}, 0.5f), labels = Tensor::empty({8}, DType::kI32), loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64);
+  for (std::int32_t i = 0; i < 8; ++i) labels.host<std::int32_t>()[static_cast<std::size_t>(i)] = i;
+  fast_->softmax_cross_entropy(kStream, logits, labels, 0, loss, {}, sums);
+  EXPECT_EQ(sums.host<double>()[1], 1);  // label 0 only
+  EXPECT_EQ(sums.host<double>()[2], 5);  // labels 0 to 4
 }
 
 TEST_P(FastTrain, LossOfTiesNaNAndNothing) {

@@ -36,13 +36,18 @@ std::int64_t allocations_of_warm_steps(const Source& source, const LoaderOptions
 }
 
 TEST(Allocation, AWarmLoaderAllocatesNothing) {
-  const auto source = open_source({.kind = SourceKind::kSynthetic, .classes = 5, .size = 100, .height = 12, .width = 12, .seed = 1});
+  const auto source =
+      open_source({.kind = SourceKind::kSynthetic, .classes = 5, .size = 100, .height = 12, .width = 12, .seed = 1});
   const test::TempDir dir;
   test::make_folder(dir, "train", 2, 8);
   const auto folder = open_source({.path = dir.path()});
   for (const int threads : {0, 2}) {
-    LoaderOptions options{.shard_batch = 8, .global_batch = 16, .first_shard = 0, .last_shard = 2,
-                          .augment = {.crop = Crop::kPadCrop, .flip = true}, .threads = threads};
+    LoaderOptions options{.shard_batch = 8,
+                          .global_batch = 16,
+                          .first_shard = 0,
+                          .last_shard = 2,
+                          .augment = {.crop = Crop::kPadCrop, .flip = true},
+                          .threads = threads};
     EXPECT_EQ(allocations_of_warm_steps(*source, options), 0);
     options.augment = {.crop = Crop::kRandomResizedCrop, .flip = true, .out_height = 16, .out_width = 16};
     EXPECT_EQ(allocations_of_warm_steps(*folder, options), 0);

@@ -13,7 +13,8 @@
 namespace lockstep {
 namespace {
 
-test::Bytes apply(const AugmentOptions& options, const AugmentDraw& draw, const test::Bytes& pixels, int height, int width, int channels) {
+test::Bytes apply(const AugmentOptions& options, const AugmentDraw& draw, const test::Bytes& pixels, int height,
+                  int width, int channels) {
   ResizeScratch scratch;
   test::Bytes out(static_cast<std::size_t>(options.out_height) * options.out_width * channels, 77);
   apply_augment(options, draw, {pixels.data(), height, width, channels}, scratch, out.data());
@@ -33,7 +34,8 @@ TEST(Augment, DrawsAreAFunctionOfSeedEpochAndSample) {
 TEST(PadCrop, CopiesTheWindowWithZerosAround) {
   for (const int channels : {1, 2, 3})
     for (const int size : {5, 8, 19}) {
-      const AugmentOptions options{.crop = Crop::kPadCrop, .flip = true, .out_height = size, .out_width = size, .pad = 4};
+      const AugmentOptions options{
+          .crop = Crop::kPadCrop, .flip = true, .out_height = size, .out_width = size, .pad = 4};
       const test::Bytes pixels = test::pattern(1, static_cast<std::size_t>(size) * size * channels);
       for (int top = -4; top <= 4; top += 2)
         for (int left = -4; left <= 4; ++left)
@@ -44,8 +46,10 @@ TEST(PadCrop, CopiesTheWindowWithZerosAround) {
                 for (int c = 0; c < channels; ++c) {
                   const int from_y = top + y, from_x = left + (flip ? size - 1 - x : x);
                   const bool inside = from_y >= 0 && from_y < size && from_x >= 0 && from_x < size;
-                  const int want = inside ? pixels[static_cast<std::size_t>((from_y * size + from_x) * channels + c)] : 0;
-                  ASSERT_EQ(out[static_cast<std::size_t>((y * size + x) * channels + c)], want) << y << "," << x << " at " << top << "," << left << " flip " << flip;
+                  const int want =
+                      inside ? pixels[static_cast<std::size_t>((from_y * size + from_x) * channels + c)] : 0;
+                  ASSERT_EQ(out[static_cast<std::size_t>((y * size + x) * channels + c)], want)
+                      << y << "," << x << " at " << top << "," << left << " flip " << flip;
                 }
           }
     }
@@ -93,13 +97,15 @@ TEST(RandomResizedCrop, KeepsToAreaAndRatio) {
     weight += p, mean += p * a, square += p * a * a;
   }
   mean /= weight;
-  EXPECT_NEAR(area_sum / draws, mean, 5 * std::sqrt((square / weight - mean * mean) / draws) + 1e-4);  // 1e-4: sides are rounded
+  EXPECT_NEAR(area_sum / draws, mean,
+              5 * std::sqrt((square / weight - mean * mean) / draws) + 1e-4);  // 1e-4: sides are rounded
   EXPECT_NEAR(log_ratio_sum / draws, 0, 5 * 0.17 / std::sqrt(draws));
 }
 
 TEST(RandomResizedCrop, FallsBackToTheCentreOfExtremeShapes) {
   const AugmentOptions options{.crop = Crop::kRandomResizedCrop, .out_height = 8, .out_width = 8};
-  const AugmentDraw wide = draw_augment(options, 3, 4000, 1, 0, 0), tall = draw_augment(options, 4000, 3, 1, 0, 0), dot = draw_augment(options, 1, 1, 1, 0, 0);
+  const AugmentDraw wide = draw_augment(options, 3, 4000, 1, 0, 0), tall = draw_augment(options, 4000, 3, 1, 0, 0),
+                    dot = draw_augment(options, 1, 1, 1, 0, 0);
   EXPECT_EQ(wide, (AugmentDraw{0, 1998, 3, 4}));
   EXPECT_EQ(tall, (AugmentDraw{1998, 0, 4, 3}));
   EXPECT_EQ(dot, (AugmentDraw{0, 0, 1, 1}));
@@ -112,35 +118,50 @@ TEST(RandomResizedCrop, IsTheResizeOfTheWindow) {
   const AugmentOptions options{.crop = Crop::kRandomResizedCrop, .out_height = 20, .out_width = 20};
   const int height = 50, width = 60, channels = 3;
   const test::Bytes pixels = test::pattern(2, static_cast<std::size_t>(height) * width * channels);
-  const AugmentDraw draw{.top = 21, .left = 23, .height = 29, .width = 37, .flip = false};  // to the last row and column
+  const AugmentDraw draw{
+      .top = 21, .left = 23, .height = 29, .width = 37, .flip = false};  // to the last row and column
   test::Bytes window;
   for (int y = 0; y < draw.height; ++y) {
     const auto row = pixels.begin() + ((draw.top + y) * width + draw.left) * channels;
     window.insert(window.end(), row, row + draw.width * channels);
   }
-  EXPECT_EQ(apply(options, draw, pixels, height, width, channels), apply(options, {.height = 29, .width = 37}, window, 29, 37, channels));
+  EXPECT_EQ(apply(options, draw, pixels, height, width, channels),
+            apply(options, {.height = 29, .width = 37}, window, 29, 37, channels));
 }
 
 TEST(ResizeCentreCrop, IsTheCentreOfTheWholeResize) {
-  for (const auto& [height, width, to_height, to_width] : {std::array{375, 500, 32, 42}, {500, 375, 42, 32}, {64, 64, 32, 32}, {20, 31, 32, 49}}) {
+  for (const auto& [height, width, to_height, to_width] :
+       {std::array{375, 500, 32, 42}, {500, 375, 42, 32}, {64, 64, 32, 32}, {20, 31, 32, 49}}) {
     const test::Bytes pixels = test::pattern(3, static_cast<std::size_t>(height) * width * 3);
     ResizeScratch scratch;
     test::Bytes whole(static_cast<std::size_t>(to_height) * to_width * 3);
-    resize({.pixels = pixels.data(), .row_bytes = width * 3, .height = height, .width = width, .channels = 3, .to_height = to_height,
-            .to_width = to_width, .out_height = to_height, .out_width = to_width}, scratch, whole.data());
-    const AugmentOptions options{.crop = Crop::kResizeCentreCrop, .out_height = 28, .out_width = 28, .resize_short = 32};
+    resize({.pixels = pixels.data(),
+            .row_bytes = width * 3,
+            .height = height,
+            .width = width,
+            .channels = 3,
+            .to_height = to_height,
+            .to_width = to_width,
+            .out_height = to_height,
+            .out_width = to_width},
+           scratch, whole.data());
+    const AugmentOptions options{
+        .crop = Crop::kResizeCentreCrop, .out_height = 28, .out_width = 28, .resize_short = 32};
     const test::Bytes out = apply(options, draw_augment(options, height, width, 1, 0, 0), pixels, height, width, 3);
     // torchvision: int(round((size - 28) / 2)), halves to even: (49 - 28) / 2 = 10.5 -> 10
-    const int top = static_cast<int>(std::nearbyint((to_height - 28) / 2.0)), left = static_cast<int>(std::nearbyint((to_width - 28) / 2.0));
+    const int top = static_cast<int>(std::nearbyint((to_height - 28) / 2.0)),
+              left = static_cast<int>(std::nearbyint((to_width - 28) / 2.0));
     for (int y = 0; y < 28; ++y)
       for (int i = 0; i < 28 * 3; ++i)
-        ASSERT_EQ(out[static_cast<std::size_t>(y * 84 + i)], whole[static_cast<std::size_t>(((top + y) * to_width + left) * 3 + i)]);
+        ASSERT_EQ(out[static_cast<std::size_t>(y * 84 + i)],
+                  whole[static_cast<std::size_t>(((top + y) * to_width + left) * 3 + i)]);
   }
 }
 
 // 16384 to one, at the limits: only the centre is computed, so neither memory nor time explode.
 TEST(ResizeCentreCrop, CopesWithExtremeShapes) {
-  const AugmentOptions options{.crop = Crop::kResizeCentreCrop, .out_height = 224, .out_width = 224, .resize_short = 256};
+  const AugmentOptions options{
+      .crop = Crop::kResizeCentreCrop, .out_height = 224, .out_width = 224, .resize_short = 256};
   const test::Bytes pixels = test::pattern(3, 16384 * 3);
   EXPECT_EQ(apply(options, {}, pixels, 1, 16384, 3).size(), 224u * 224 * 3);
   EXPECT_EQ(apply(options, {}, pixels, 16384, 1, 3).size(), 224u * 224 * 3);
@@ -153,10 +174,15 @@ TEST(Augment, WrongOptionsAreErrors) {
   EXPECT_EQ(wrong({.crop = Crop::kRandomResizedCrop}, {"output size"}), "");
   EXPECT_EQ(wrong({.out_height = 8, .out_width = -1}, {"output width", "-1"}), "");
   EXPECT_EQ(wrong({.crop = Crop::kPadCrop, .out_height = 8, .out_width = 8, .pad = -1}, {"pad", "-1"}), "");
-  EXPECT_EQ(wrong({.crop = Crop::kRandomResizedCrop, .out_height = 8, .out_width = 8, .scale_min = 0}, {"scale_min"}), "");
-  EXPECT_EQ(wrong({.crop = Crop::kRandomResizedCrop, .out_height = 8, .out_width = 8, .scale_max = 1.5}, {"scale_max"}), "");
-  EXPECT_EQ(wrong({.crop = Crop::kRandomResizedCrop, .out_height = 8, .out_width = 8, .ratio_min = 2}, {"ratio_min"}), "");
-  EXPECT_EQ(wrong({.crop = Crop::kResizeCentreCrop, .out_height = 8, .out_width = 9, .resize_short = 8}, {"resize_short", "9"}), "");
+  EXPECT_EQ(wrong({.crop = Crop::kRandomResizedCrop, .out_height = 8, .out_width = 8, .scale_min = 0}, {"scale_min"}),
+            "");
+  EXPECT_EQ(wrong({.crop = Crop::kRandomResizedCrop, .out_height = 8, .out_width = 8, .scale_max = 1.5}, {"scale_max"}),
+            "");
+  EXPECT_EQ(wrong({.crop = Crop::kRandomResizedCrop, .out_height = 8, .out_width = 8, .ratio_min = 2}, {"ratio_min"}),
+            "");
+  EXPECT_EQ(wrong({.crop = Crop::kResizeCentreCrop, .out_height = 8, .out_width = 9, .resize_short = 8},
+                  {"resize_short", "9"}),
+            "");
   EXPECT_EQ(checked_augment({}, 28, 30).out_width, 30);
   EXPECT_EQ(augment_misfit({.out_height = 28, .out_width = 28}, 28, 28), "");
   EXPECT_NE(augment_misfit({.out_height = 28, .out_width = 28}, 28, 29).find("28x29"), std::string::npos);

@@ -24,7 +24,12 @@ const std::string kName = "some/where/picture.jpg";
 Image decode(const Bytes& bytes, ReadScratch& scratch) { return decode_image(bytes, kName, scratch); }
 
 std::string refusal(const Bytes& bytes, std::initializer_list<std::string> parts) {
-  return test::not_the_user_error([&] { ReadScratch scratch; decode(bytes, scratch); }, ExitCode::kData, parts);
+  return test::not_the_user_error(
+      [&] {
+        ReadScratch scratch;
+        decode(bytes, scratch);
+      },
+      ExitCode::kData, parts);
 }
 
 std::vector<std::pair<std::string, Bytes>> one_of_each() {
@@ -49,7 +54,8 @@ TEST(Decode, GivesRgbOfEveryKind) {
   }
 }
 
-// White paper is no ink at all: (255, 255, 255, 255) as Adobe stores it. A decoder that forgets the inversion gives black.
+// White paper is no ink at all: (255, 255, 255, 255) as Adobe stores it. A decoder that forgets the inversion gives
+// black.
 TEST(Decode, InvertsAdobeInks) {
   ReadScratch scratch;
   const Bytes rgb = test::make_jpeg(JpegKind::kRgb, 16, 16, 3);
@@ -163,7 +169,8 @@ TEST(Decode, BombsAreRefusedBeforeMemoryIsAskedFor) {
     for (const auto& [height, width] : {std::pair{65500, 65500}, {16384, 16384}, {16000, 4000}, {65500, 1}}) {
       ReadScratch scratch;
       EXPECT_EQ(test::not_the_user_error([&] { decode(jpeg_claiming(small, height, width), scratch); }, ExitCode::kData,
-                                         {kName, std::to_string(height) + "x" + std::to_string(width)}), "");
+                                         {kName, std::to_string(height) + "x" + std::to_string(width)}),
+                "");
       EXPECT_EQ(scratch.pixels.capacity(), 0u);
     }
   }
@@ -187,8 +194,11 @@ TEST(Decode, TooLargeFilesAndFoldersAreRefused) {
   ASSERT_EQ(truncate(big.c_str(), static_cast<off_t>(kMaxImageFileBytes) + 1), 0);
   EXPECT_EQ(test::not_the_user_error([&] { read_image_file(big, scratch); }, ExitCode::kData, {big, "67108864"}), "");
   EXPECT_EQ(scratch.file.capacity(), 0u);
-  EXPECT_EQ(test::not_the_user_error([&] { read_image_file(dir.path(), scratch); }, ExitCode::kNoInput, {dir.path()}), "");
-  EXPECT_EQ(test::not_the_user_error([&] { read_image_file(dir / "none.jpg", scratch); }, ExitCode::kNoInput, {"none.jpg"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { read_image_file(dir.path(), scratch); }, ExitCode::kNoInput, {dir.path()}),
+            "");
+  EXPECT_EQ(
+      test::not_the_user_error([&] { read_image_file(dir / "none.jpg", scratch); }, ExitCode::kNoInput, {"none.jpg"}),
+      "");
 }
 
 }  // namespace

@@ -61,13 +61,20 @@ TEST(Golden, ResizesAsPillowDoes) {
   for (const ResizeCase& c : cases) {
     const test::Bytes pixels = test::pattern(c.seed, static_cast<std::size_t>(c.height) * c.width * c.channels);
     test::Bytes out(static_cast<std::size_t>(c.to_height) * c.to_width * c.channels);
-    const ResizeJob job{.pixels = pixels.data(), .row_bytes = std::ptrdiff_t{1} * c.width * c.channels, .height = c.height, .width = c.width,
-                        .channels = c.channels, .to_height = c.to_height, .to_width = c.to_width, .out_height = c.to_height,
+    const ResizeJob job{.pixels = pixels.data(),
+                        .row_bytes = std::ptrdiff_t{1} * c.width * c.channels,
+                        .height = c.height,
+                        .width = c.width,
+                        .channels = c.channels,
+                        .to_height = c.to_height,
+                        .to_width = c.to_width,
+                        .out_height = c.to_height,
                         .out_width = c.to_width};
     resize(job, scratch, out.data());
     EXPECT_EQ(test::fnv(out.data(), out.size()), c.digest) << c.height << "x" << c.width << "x" << c.channels;
     detail::resize_portable(job, scratch, out.data());
-    EXPECT_EQ(test::fnv(out.data(), out.size()), c.digest) << "portable " << c.height << "x" << c.width << "x" << c.channels;
+    EXPECT_EQ(test::fnv(out.data(), out.size()), c.digest)
+        << "portable " << c.height << "x" << c.width << "x" << c.channels;
   }
 }
 
@@ -76,10 +83,18 @@ TEST(Resize, WindowIsPartOfTheWhole) {
   const int height = 60, width = 81, to_height = 33, to_width = 47, top = 5, left = 9, out_height = 20, out_width = 30;
   for (const int channels : {1, 2, 3, 4}) {
     const test::Bytes pixels = test::pattern(5, static_cast<std::size_t>(height) * width * channels);
-    ResizeJob job{.pixels = pixels.data(), .row_bytes = std::ptrdiff_t{1} * width * channels, .height = height, .width = width,
-                  .channels = channels, .to_height = to_height, .to_width = to_width, .out_height = to_height, .out_width = to_width};
+    ResizeJob job{.pixels = pixels.data(),
+                  .row_bytes = std::ptrdiff_t{1} * width * channels,
+                  .height = height,
+                  .width = width,
+                  .channels = channels,
+                  .to_height = to_height,
+                  .to_width = to_width,
+                  .out_height = to_height,
+                  .out_width = to_width};
     ResizeScratch scratch;
-    test::Bytes whole(static_cast<std::size_t>(to_height) * to_width * channels), part(static_cast<std::size_t>(out_height) * out_width * channels);
+    test::Bytes whole(static_cast<std::size_t>(to_height) * to_width * channels),
+        part(static_cast<std::size_t>(out_height) * out_width * channels);
     resize(job, scratch, whole.data());
     job.top = top, job.left = left, job.out_height = out_height, job.out_width = out_width;
     for (const bool flip : {false, true}) {
@@ -90,7 +105,8 @@ TEST(Resize, WindowIsPartOfTheWhole) {
           for (int c = 0; c < channels; ++c) {
             const int from = left + (flip ? out_width - 1 - x : x);
             ASSERT_EQ(part[static_cast<std::size_t>((y * out_width + x) * channels + c)],
-                      whole[static_cast<std::size_t>(((top + y) * to_width + from) * channels + c)]) << y << "," << x << " flip " << flip;
+                      whole[static_cast<std::size_t>(((top + y) * to_width + from) * channels + c)])
+                << y << "," << x << " flip " << flip;
           }
     }
   }

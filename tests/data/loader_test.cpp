@@ -19,18 +19,32 @@ namespace {
 using test::TempDir;
 
 std::unique_ptr<Source> synthetic(std::int64_t size, int side = 12) {
-  return open_source({.kind = SourceKind::kSynthetic, .classes = 5, .size = size, .height = side, .width = side, .channels = 3, .seed = 1});
+  return open_source({.kind = SourceKind::kSynthetic,
+                      .classes = 5,
+                      .size = size,
+                      .height = side,
+                      .width = side,
+                      .channels = 3,
+                      .seed = 1});
 }
 
 LoaderOptions options(int threads, std::int64_t start = 0) {
-  return {.seed = 3, .shard_batch = 8, .global_batch = 32, .first_shard = 0, .last_shard = 4, .start_step = start,
-          .augment = {.crop = Crop::kPadCrop, .flip = true, .pad = 2}, .threads = threads, .ring_depth = 3};
+  return {.seed = 3,
+          .shard_batch = 8,
+          .global_batch = 32,
+          .first_shard = 0,
+          .last_shard = 4,
+          .start_step = start,
+          .augment = {.crop = Crop::kPadCrop, .flip = true, .pad = 2},
+          .threads = threads,
+          .ring_depth = 3};
 }
 
 // Everything that can be seen of a batch.
 std::string print(const Batch& batch) {
   const auto pixels = batch.images().host<std::uint8_t>();
-  std::string out = std::to_string(batch.step()) + "/" + std::to_string(batch.epoch()) + "/" + std::to_string(batch.shard()) + ":";
+  std::string out =
+      std::to_string(batch.step()) + "/" + std::to_string(batch.epoch()) + "/" + std::to_string(batch.shard()) + ":";
   for (const std::int64_t id : batch.ids()) out += " " + std::to_string(id);
   for (const std::int32_t label : batch.labels().host<std::int32_t>()) out += "," + std::to_string(label);
   return out + " " + test::fnv(pixels.data(), pixels.size());
@@ -61,7 +75,9 @@ TEST(Loader, StartingInTheMiddleGoesOnAsIfNothingHadHappened) {
   const auto source = synthetic(150);
   const auto base = run(*source, options(2), 60);
   for (std::int64_t step = 0; step < 12; ++step)
-    EXPECT_EQ(run(*source, options(2, step), 8), std::vector<std::string>(base.begin() + step * 4, base.begin() + step * 4 + 8)) << step;
+    EXPECT_EQ(run(*source, options(2, step), 8),
+              std::vector<std::string>(base.begin() + step * 4, base.begin() + step * 4 + 8))
+        << step;
 }
 
 TEST(Loader, RanksTogetherReadWhatOneRankReads) {
@@ -75,7 +91,9 @@ TEST(Loader, RanksTogetherReadWhatOneRankReads) {
       mine.last_shard = (rank + 1) * 4 / world;
       const int shards = mine.last_shard - mine.first_shard;
       const auto part = run(*source, mine, 8 * shards);
-      for (int i = 0; i < 8 * shards; ++i) joined[static_cast<std::size_t>(i / shards * 4 + mine.first_shard + i % shards)] = part[static_cast<std::size_t>(i)];
+      for (int i = 0; i < 8 * shards; ++i)
+        joined[static_cast<std::size_t>(i / shards * 4 + mine.first_shard + i % shards)] =
+            part[static_cast<std::size_t>(i)];
     }
     EXPECT_EQ(joined, base) << world;
   }
@@ -187,7 +205,13 @@ class ProbeSource final : public Source {
 };
 
 LoaderOptions probe_options(int threads) {
-  return {.seed = 1, .shard_batch = 4, .global_batch = 4, .first_shard = 0, .last_shard = 1, .threads = threads, .ring_depth = 2};
+  return {.seed = 1,
+          .shard_batch = 4,
+          .global_batch = 4,
+          .first_shard = 0,
+          .last_shard = 1,
+          .threads = threads,
+          .ring_depth = 2};
 }
 
 TEST(Loader, MeasuresTheWaiting) {
@@ -229,7 +253,9 @@ TEST(Loader, TheFirstOfSeveralErrorsIsReported) {
   const std::string first = source.name(EpochOrder(64, 1, 0)[1]);
   for (int i = 0; i < 20; ++i) {
     Loader loader(source, probe_options(3));
-    EXPECT_EQ(test::not_the_user_error([&] { loader.next(); }, ExitCode::kData, {first, "max_bad_samples", "want at most 0"}), "");
+    EXPECT_EQ(
+        test::not_the_user_error([&] { loader.next(); }, ExitCode::kData, {first, "max_bad_samples", "want at most 0"}),
+        "");
   }
 }
 
@@ -275,7 +301,12 @@ TEST(Loader, TheBudgetForBadSamplesIsKept) {
   LoaderOptions mine = probe_options(2);
   mine.max_bad_samples = 2;
   Loader loader(source, mine);
-  EXPECT_EQ(test::not_the_user_error([&] { for (int i = 0; i < 16; ++i) loader.next(); }, ExitCode::kData, {"got 3", "want at most 2"}), "");
+  EXPECT_EQ(test::not_the_user_error(
+                [&] {
+                  for (int i = 0; i < 16; ++i) loader.next();
+                },
+                ExitCode::kData, {"got 3", "want at most 2"}),
+            "");
 }
 
 TEST(Loader, ASetWithoutOneGoodSampleIsAnError) {
@@ -323,7 +354,10 @@ TEST(EvalLoader, CountsEverySampleOnceAtAnyWorldSize) {
               for (std::size_t i = 0; i < batch.ids().size(); ++i) {
                 const std::int64_t id = batch.ids()[i];
                 const std::int32_t label = batch.labels().host<std::int32_t>()[i];
-                if (id < 0) { EXPECT_EQ(label, -1); continue; }
+                if (id < 0) {
+                  EXPECT_EQ(label, -1);
+                  continue;
+                }
                 EXPECT_EQ(label, source->label(id));
                 ++counts[id], ++real;
               }
@@ -344,8 +378,12 @@ TEST(EvalLoader, BadSamplesAndRandomnessAreErrors) {
   EvalLoader loader(source, {.batch = 8});
   loader.next();
   EXPECT_EQ(test::not_the_user_error([&] { loader.next(); }, ExitCode::kData, {"probe 10"}), "");
-  EXPECT_EQ(test::not_the_user_error([&] { EvalLoader(source, {.batch = 8, .augment = {.flip = true}}); }, ExitCode::kUsage, {"random"}), "");
-  EXPECT_EQ(test::not_the_user_error([&] { EvalLoader(source, {.batch = 8, .rank = 2, .world = 2}); }, ExitCode::kUsage, {"2 of 2"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { EvalLoader(source, {.batch = 8, .augment = {.flip = true}}); },
+                                     ExitCode::kUsage, {"random"}),
+            "");
+  EXPECT_EQ(test::not_the_user_error([&] { EvalLoader(source, {.batch = 8, .rank = 2, .world = 2}); }, ExitCode::kUsage,
+                                     {"2 of 2"}),
+            "");
 }
 
 }  // namespace

@@ -44,7 +44,8 @@ void check_idx(const Source& source) {
 
 TEST(Idx, LoadsPlainAndGzipFilesUnderAllConventionalNames) {
   std::string digest;
-  for (const auto& [joint, suffix] : {std::pair<std::string, std::string>{"-", ""}, {"-", ".gz"}, {".", ""}, {".", ".gz"}})
+  for (const auto& [joint, suffix] :
+       {std::pair<std::string, std::string>{"-", ""}, {"-", ".gz"}, {".", ""}, {".", ".gz"}})
     for (const Split split : {Split::kTrain, Split::kEval}) {
       const TempDir dir;
       const std::string set = split == Split::kTrain ? "train" : "t10k";
@@ -75,7 +76,8 @@ TEST(Idx, DigestSeesEveryPixelAndLabel) {
 
 TEST(Idx, LoadsColourImages) {
   const TempDir dir;
-  const auto source = open_idx_files(dir.write("i", test::idx({2, 3, 4, 3}, test::pattern(1, 72))), dir.write("l", test::idx({2}, {0, 1})), 0);
+  const auto source = open_idx_files(dir.write("i", test::idx({2, 3, 4, 3}, test::pattern(1, 72))),
+                                     dir.write("l", test::idx({2}, {0, 1})), 0);
   EXPECT_EQ(source->channels(), 3);
 }
 
@@ -84,14 +86,19 @@ TEST(Idx, TruncationAtEveryLengthIsAnErrorThatNamesTheFile) {
   const TempDir dir;
   const std::string good_labels = dir.write("labels", idx_labels()), good_images = dir.write("images", idx_images());
   for (const bool zipped : {false, true}) {
-    const Bytes images = zipped ? test::gzip(idx_images()) : idx_images(), labels = zipped ? test::gzip(idx_labels()) : idx_labels();
+    const Bytes images = zipped ? test::gzip(idx_images()) : idx_images(),
+                labels = zipped ? test::gzip(idx_labels()) : idx_labels();
     for (std::size_t n = 0; n < images.size(); ++n) {
-      const std::string cut = dir.write("cut-images", Bytes(images.begin(), images.begin() + static_cast<std::ptrdiff_t>(n)));
-      ASSERT_EQ(test::not_the_user_error([&] { open_idx_files(cut, good_labels, 4); }, ExitCode::kData, {cut}), "") << n << " zipped " << zipped;
+      const std::string cut =
+          dir.write("cut-images", Bytes(images.begin(), images.begin() + static_cast<std::ptrdiff_t>(n)));
+      ASSERT_EQ(test::not_the_user_error([&] { open_idx_files(cut, good_labels, 4); }, ExitCode::kData, {cut}), "")
+          << n << " zipped " << zipped;
     }
     for (std::size_t n = 0; n < labels.size(); ++n) {
-      const std::string cut = dir.write("cut-labels", Bytes(labels.begin(), labels.begin() + static_cast<std::ptrdiff_t>(n)));
-      ASSERT_EQ(test::not_the_user_error([&] { open_idx_files(good_images, cut, 4); }, ExitCode::kData, {cut}), "") << n << " zipped " << zipped;
+      const std::string cut =
+          dir.write("cut-labels", Bytes(labels.begin(), labels.begin() + static_cast<std::ptrdiff_t>(n)));
+      ASSERT_EQ(test::not_the_user_error([&] { open_idx_files(good_images, cut, 4); }, ExitCode::kData, {cut}), "")
+          << n << " zipped " << zipped;
     }
   }
 }
@@ -125,7 +132,8 @@ TEST(Idx, FlippedBitsAreErrorsOrHarmless) {
 TEST(Idx, EachFaultHasItsMessage) {
   const TempDir dir;
   const std::string images = dir.write("images", idx_images()), labels = dir.write("labels", idx_labels());
-  const auto fault = [&](const std::string& i, const std::string& l, int classes, std::initializer_list<std::string> parts) {
+  const auto fault = [&](const std::string& i, const std::string& l, int classes,
+                         std::initializer_list<std::string> parts) {
     return test::not_the_user_error([&] { open_idx_files(i, l, classes); }, ExitCode::kData, parts);
   };
   Bytes long_file = idx_images();
@@ -140,34 +148,48 @@ TEST(Idx, EachFaultHasItsMessage) {
   EXPECT_EQ(fault(images, eleven, 4, {eleven, "got 11", "want 12", images}), "");
   const std::string none = dir.write("none", test::idx({0, 28, 28}, {}));
   EXPECT_EQ(fault(none, labels, 4, {none, "(0, 28, 28)"}), "");
-  EXPECT_EQ(fault(dir.write("wide", test::idx({12, 1, 20000}, Bytes(240000, 0))), labels, 4, {"wide", "1x20000x1"}), "");
+  EXPECT_EQ(fault(dir.write("wide", test::idx({12, 1, 20000}, Bytes(240000, 0))), labels, 4, {"wide", "1x20000x1"}),
+            "");
 }
 
 TEST(Idx, LyingHeadersAreRefusedBeforeAllocation) {
   const TempDir dir;
   const std::string labels = dir.write("labels", idx_labels());
-  for (const auto& extents : {std::array<std::uint32_t, 3>{0xffffffffu, 0xffffffffu, 0xffffffffu}, {1u << 31, 1u << 31, 4u}, {60000, 4000, 4000}, {1u << 20, 1u << 6, 1u << 7}})
+  for (const auto& extents : {std::array<std::uint32_t, 3>{0xffffffffu, 0xffffffffu, 0xffffffffu},
+                              {1u << 31, 1u << 31, 4u},
+                              {60000, 4000, 4000},
+                              {1u << 20, 1u << 6, 1u << 7}})
     for (const bool zipped : {false, true}) {
       const Bytes bytes = test::idx({extents[0], extents[1], extents[2]}, Bytes(100, 0));
       const std::string path = dir.write("liar", zipped ? test::gzip(bytes) : bytes);
-      EXPECT_EQ(test::not_the_user_error([&] { open_idx_files(path, labels, 4); }, ExitCode::kData, {path, std::to_string(extents[0])}), "");
+      EXPECT_EQ(test::not_the_user_error([&] { open_idx_files(path, labels, 4); }, ExitCode::kData,
+                                         {path, std::to_string(extents[0])}),
+                "");
     }
 }
 
 TEST(Idx, MissingFilesAreListedWithTheCure) {
   const TempDir dir;
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.kind = SourceKind::kIdx, .path = dir.path()}); }, ExitCode::kNoInput,
-                                     {dir.path(), "train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "apt-get install dataset-fashion-mnist"}), "");
+  EXPECT_EQ(
+      test::not_the_user_error([&] { open_source({.kind = SourceKind::kIdx, .path = dir.path()}); }, ExitCode::kNoInput,
+                               {dir.path(), "train-images-idx3-ubyte", "train-images-idx3-ubyte.gz",
+                                "apt-get install dataset-fashion-mnist"}),
+      "");
   dir.write("train-images-idx3-ubyte", idx_images());
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput, {"label file", "train-labels-idx1-ubyte"}), "");
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = "/nowhere/fashion-mnist"}); }, ExitCode::kNoInput,
-                                     {"/nowhere/fashion-mnist", "no such folder", "apt-get install dataset-fashion-mnist"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput,
+                                     {"label file", "train-labels-idx1-ubyte"}),
+            "");
+  EXPECT_EQ(
+      test::not_the_user_error([&] { open_source({.path = "/nowhere/fashion-mnist"}); }, ExitCode::kNoInput,
+                               {"/nowhere/fashion-mnist", "no such folder", "apt-get install dataset-fashion-mnist"}),
+      "");
 }
 
 TEST(Idx, LoadsFashionMnist) {
   const std::string path = "/usr/share/datasets/fashion-mnist";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "dataset-fashion-mnist is not installed";
-  const auto train = open_source({.path = path, .classes = 10}), test = open_source({.path = path, .split = Split::kEval, .classes = 10});
+  const auto train = open_source({.path = path, .classes = 10}),
+             test = open_source({.path = path, .split = Split::kEval, .classes = 10});
   EXPECT_EQ(train->size(), 60000);
   EXPECT_EQ(test->size(), 10000);
   std::array<int, 10> counts{};
@@ -179,7 +201,8 @@ TEST(Idx, LoadsFashionMnist) {
 
 TEST(Cifar10, LoadsPlanesAsPixels) {
   const TempDir dir;
-  const auto source = open_cifar_files({dir.write("a.bin", test::cifar(12)), dir.write("b.bin", test::cifar(12))}, 12, 10);
+  const auto source =
+      open_cifar_files({dir.write("a.bin", test::cifar(12)), dir.write("b.bin", test::cifar(12))}, 12, 10);
   ASSERT_EQ(source->size(), 24);
   ReadScratch scratch;
   for (const std::int64_t i : {0, 5, 13, 23}) {
@@ -198,8 +221,12 @@ TEST(Cifar10, OpensTheStandardFolder) {
   const auto source = open_source({.path = dir.path(), .split = Split::kEval});
   EXPECT_EQ(source->size(), 10000);
   EXPECT_EQ(source->classes(), 10);
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput, {"data_batch_1.bin", "cifar-10-binary.tar.gz"}), "");
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .split = Split::kEval, .classes = 7}); }, ExitCode::kUsage, {"7"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput,
+                                     {"data_batch_1.bin", "cifar-10-binary.tar.gz"}),
+            "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .split = Split::kEval, .classes = 7}); },
+                                     ExitCode::kUsage, {"7"}),
+            "");
 }
 
 TEST(Cifar10, EachFaultHasItsMessage) {
@@ -207,20 +234,28 @@ TEST(Cifar10, EachFaultHasItsMessage) {
   Bytes bytes = test::cifar(4);
   for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{3073}, bytes.size() - 1}) {
     const std::string cut = dir.write("cut.bin", Bytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n)));
-    EXPECT_EQ(test::not_the_user_error([&] { open_cifar_files({cut}, 4, 10); }, ExitCode::kData, {cut, fmt::format("got {} bytes", n), "want 12292"}), "");
+    EXPECT_EQ(test::not_the_user_error([&] { open_cifar_files({cut}, 4, 10); }, ExitCode::kData,
+                                       {cut, fmt::format("got {} bytes", n), "want 12292"}),
+              "");
   }
   bytes[2 * 3073] = 10;
   const std::string bad = dir.write("bad.bin", bytes);
-  EXPECT_EQ(test::not_the_user_error([&] { open_cifar_files({bad}, 4, 10); }, ExitCode::kData, {bad, "record 2", "offset 6146", "got 10", "0 to 9"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_cifar_files({bad}, 4, 10); }, ExitCode::kData,
+                                     {bad, "record 2", "offset 6146", "got 10", "0 to 9"}),
+            "");
 }
 
 TEST(OpenSource, RefusesWhatItCannotTell) {
   const TempDir dir;
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput, {dir.path(), "IDX", "CIFAR-10", "train/<class>/"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput,
+                                     {dir.path(), "IDX", "CIFAR-10", "train/<class>/"}),
+            "");
   EXPECT_EQ(test::not_the_user_error([&] { open_source({}); }, ExitCode::kUsage, {"--data"}), "");
   dir.write("train-images-idx3-ubyte", idx_images());
   dir.write("train/a/x.jpg", {});
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kData, {"several", "IDX", "image folder"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kData,
+                                     {"several", "IDX", "image folder"}),
+            "");
 }
 
 }  // namespace

@@ -66,7 +66,8 @@ TEST(EpochOrder, PutsEverySampleEverywhereEquallyOften) {
     }
     const double want = static_cast<double>(epochs) / static_cast<double>(n);
     double chi = 0;
-    for (const std::int64_t count : counts) chi += (static_cast<double>(count) - want) * (static_cast<double>(count) - want) / want;
+    for (const std::int64_t count : counts)
+      chi += (static_cast<double>(count) - want) * (static_cast<double>(count) - want) / want;
     const double degrees = static_cast<double>((n - 1) * (n - 1));
     EXPECT_LT(chi, degrees + 5 * std::sqrt(2 * degrees)) << n;
   }
@@ -86,7 +87,8 @@ TEST(EpochOrder, BreaksUpNeighbours) {
   double distance = 0;
   for (std::size_t i = 1; i < order.size(); ++i) distance += std::abs(static_cast<double>(order[i] - order[i - 1]));
   // The mean distance of two random samples is n/3 with standard deviation n/sqrt(18).
-  const double mean = distance / static_cast<double>(n - 1), deviation = static_cast<double>(n) / std::sqrt(18.0 * static_cast<double>(n));
+  const double mean = distance / static_cast<double>(n - 1),
+               deviation = static_cast<double>(n) / std::sqrt(18.0 * static_cast<double>(n));
   EXPECT_NEAR(mean, static_cast<double>(n) / 3, 5 * deviation);
 }
 
@@ -96,8 +98,12 @@ TEST(StepsPerEpoch, FollowsThePolicy) {
   EXPECT_EQ(steps_per_epoch(96, 32, LastBatch::kDrop), 3);
   EXPECT_EQ(steps_per_epoch(96, 32, LastBatch::kWrap), 3);
   EXPECT_EQ(steps_per_epoch(5, 32, LastBatch::kWrap), 1);
-  EXPECT_EQ(test::not_the_user_error([] { steps_per_epoch(5, 32, LastBatch::kDrop); }, ExitCode::kUsage, {"32", "5", "wrap"}), "");
-  EXPECT_EQ(test::not_the_user_error([] { steps_per_epoch(5, 0, LastBatch::kDrop); }, ExitCode::kUsage, {"global_batch"}), "");
+  EXPECT_EQ(
+      test::not_the_user_error([] { steps_per_epoch(5, 32, LastBatch::kDrop); }, ExitCode::kUsage, {"32", "5", "wrap"}),
+      "");
+  EXPECT_EQ(
+      test::not_the_user_error([] { steps_per_epoch(5, 0, LastBatch::kDrop); }, ExitCode::kUsage, {"global_batch"}),
+      "");
 }
 
 TEST(GlobalOrder, WrapsWithinTheEpoch) {

@@ -18,8 +18,10 @@ using test::TempDir;
 TEST(ImageFolder, ClassesAreInByteOrderOfTheirNames) {
   const TempDir dir;
   const auto jpeg = test::make_jpeg(JpegKind::kYcc, 8, 9);
-  for (const char* name : {"b/1.jpg", "B/1.JPEG", "a/2.png", "a/10.jpg", "\xc3\xa4/1.jpg", "_/x.Jpg"}) dir.write(std::string("train/") + name, jpeg);
-  for (const char* name : {"a/notes.txt", "a/.hidden.jpg", "README"}) dir.write(std::string("train/") + name, {1, 2, 3});
+  for (const char* name : {"b/1.jpg", "B/1.JPEG", "a/2.png", "a/10.jpg", "\xc3\xa4/1.jpg", "_/x.Jpg"})
+    dir.write(std::string("train/") + name, jpeg);
+  for (const char* name : {"a/notes.txt", "a/.hidden.jpg", "README"})
+    dir.write(std::string("train/") + name, {1, 2, 3});
   const ImageFolderSource source(dir.path(), Split::kTrain, 0);
   EXPECT_EQ(source.class_names(), (std::vector<std::string>{"B", "_", "a", "b", "\xc3\xa4"}));
   ASSERT_EQ(source.size(), 6);
@@ -39,23 +41,34 @@ TEST(ImageFolder, EvaluationUsesTheClassesOfTrain) {
   EXPECT_EQ(source->classes(), 3);
   EXPECT_EQ(source->label(0), 2);  // and not 0, although it is the only folder
   const std::string stray = dir.write("val/c9/x.jpg", {});
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .split = Split::kEval}); }, ExitCode::kData, {"val/c9", "3 classes"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .split = Split::kEval}); }, ExitCode::kData,
+                                     {"val/c9", "3 classes"}),
+            "");
 }
 
 TEST(ImageFolder, EachFaultHasItsMessage) {
   const TempDir dir;
   std::filesystem::create_directories(dir / "train");
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput, {"no class folders", "train"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput,
+                                     {"no class folders", "train"}),
+            "");
   std::filesystem::create_directories(dir / "train/a");
   EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path()}); }, ExitCode::kNoInput, {"no .jpg"}), "");
   dir.write("train/a/x.jpg", {'x'});
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .classes = 5}); }, ExitCode::kData, {"got 1", "want 5"}), "");
-  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .split = Split::kEval}); }, ExitCode::kNoInput, {"val/", "test/"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .classes = 5}); }, ExitCode::kData,
+                                     {"got 1", "want 5"}),
+            "");
+  EXPECT_EQ(test::not_the_user_error([&] { open_source({.path = dir.path(), .split = Split::kEval}); },
+                                     ExitCode::kNoInput, {"val/", "test/"}),
+            "");
   const auto source = open_source({.path = dir.path()});
   ReadScratch scratch;
-  EXPECT_EQ(test::not_the_user_error([&] { source->read(0, scratch); }, ExitCode::kData, {"train/a/x.jpg", "neither"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { source->read(0, scratch); }, ExitCode::kData, {"train/a/x.jpg", "neither"}),
+            "");
   std::filesystem::remove(dir / "train/a/x.jpg");
-  EXPECT_EQ(test::not_the_user_error([&] { source->read(0, scratch); }, ExitCode::kNoInput, {"train/a/x.jpg", "No such file"}), "");
+  EXPECT_EQ(test::not_the_user_error([&] { source->read(0, scratch); }, ExitCode::kNoInput,
+                                     {"train/a/x.jpg", "No such file"}),
+            "");
 }
 
 TEST(ImageFolder, DigestSeesNamesSizesAndLabelsButNotThePlace) {
@@ -77,7 +90,8 @@ TEST(ImageFolder, DigestSeesNamesSizesAndLabelsButNotThePlace) {
 
 TEST(ImageFolder, ReadsRealPhotos) {
   const std::string path = test::sample_images();
-  if (path.empty()) GTEST_SKIP() << "no sample photos: set LOCKSTEP_SAMPLE_IMAGES to a folder with train/<class>/*.JPEG";
+  if (path.empty())
+    GTEST_SKIP() << "no sample photos: set LOCKSTEP_SAMPLE_IMAGES to a folder with train/<class>/*.JPEG";
   const auto source = open_source({.path = path});
   EXPECT_GE(source->size(), 100);
   ReadScratch scratch;
@@ -85,7 +99,14 @@ TEST(ImageFolder, ReadsRealPhotos) {
 }
 
 SourceOptions synthetic(Split split = Split::kTrain, std::uint64_t seed = 1) {
-  return {.kind = SourceKind::kSynthetic, .split = split, .classes = 7, .size = 140, .height = 12, .width = 10, .channels = 3, .seed = seed};
+  return {.kind = SourceKind::kSynthetic,
+          .split = split,
+          .classes = 7,
+          .size = 140,
+          .height = 12,
+          .width = 10,
+          .channels = 3,
+          .seed = seed};
 }
 
 test::Bytes image_bytes(const Source& source, std::int64_t i) {
@@ -95,8 +116,8 @@ test::Bytes image_bytes(const Source& source, std::int64_t i) {
 }
 
 TEST(Synthetic, IsAFunctionOfSeedSplitAndIndex) {
-  const auto a = open_source(synthetic()), b = open_source(synthetic()), other = open_source(synthetic(Split::kTrain, 2)),
-             eval = open_source(synthetic(Split::kEval));
+  const auto a = open_source(synthetic()), b = open_source(synthetic()),
+             other = open_source(synthetic(Split::kTrain, 2)), eval = open_source(synthetic(Split::kEval));
   EXPECT_EQ(image_bytes(*a, 33), image_bytes(*b, 33));
   EXPECT_NE(image_bytes(*a, 33), image_bytes(*a, 40));  // of the same class
   EXPECT_NE(image_bytes(*a, 33), image_bytes(*other, 33));
@@ -132,8 +153,10 @@ TEST(Synthetic, CanBeLearnt) {
 
 TEST(Synthetic, SizesOutOfRangeAreErrors) {
   for (const auto& [field, change] : std::vector<std::pair<std::string, void (*)(SourceOptions&)>>{
-           {"size", [](SourceOptions& o) { o.size = 0; }}, {"height", [](SourceOptions& o) { o.height = 0; }},
-           {"width", [](SourceOptions& o) { o.width = 1 << 20; }}, {"channels", [](SourceOptions& o) { o.channels = 0; }},
+           {"size", [](SourceOptions& o) { o.size = 0; }},
+           {"height", [](SourceOptions& o) { o.height = 0; }},
+           {"width", [](SourceOptions& o) { o.width = 1 << 20; }},
+           {"channels", [](SourceOptions& o) { o.channels = 0; }},
            {"classes", [](SourceOptions& o) { o.classes = 0; }}}) {
     SourceOptions options = synthetic();
     change(options);

@@ -43,7 +43,8 @@ Bytes read_bytes(const std::string& path) {
 
 Bytes gzip(const Bytes& bytes) {
   z_stream stream = {};
-  if (deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) throw std::runtime_error("deflateInit2");
+  if (deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    throw std::runtime_error("deflateInit2");
   Bytes out(deflateBound(&stream, bytes.size()) + 64);
   stream.next_in = const_cast<std::uint8_t*>(bytes.data());
   stream.avail_in = static_cast<unsigned>(bytes.size());
@@ -70,14 +71,17 @@ std::string fnv(const std::uint8_t* data, std::size_t size) {
   return fmt::format("{:016x}", value);
 }
 
-std::string not_the_user_error(const std::function<void()>& action, ExitCode code, std::initializer_list<std::string> parts) {
+std::string not_the_user_error(const std::function<void()>& action, ExitCode code,
+                               std::initializer_list<std::string> parts) {
   try {
     action();
   } catch (const UserError& error) {
     if (error.code() != code)
-      return fmt::format("exit code {} instead of {}: {}", static_cast<int>(error.code()), static_cast<int>(code), error.what());
+      return fmt::format("exit code {} instead of {}: {}", static_cast<int>(error.code()), static_cast<int>(code),
+                         error.what());
     for (const std::string& part : parts)
-      if (std::string(error.what()).find(part) == std::string::npos) return fmt::format("no \"{}\" in: {}", part, error.what());
+      if (std::string(error.what()).find(part) == std::string::npos)
+        return fmt::format("no \"{}\" in: {}", part, error.what());
     return {};
   } catch (const std::exception& error) {
     return fmt::format("another exception: {}", error.what());
@@ -92,8 +96,10 @@ std::string source_dir() {
 
 std::string sample_images() {
   std::vector<std::filesystem::path> places;
-  if (const char* given = std::getenv("LOCKSTEP_SAMPLE_IMAGES"); given != nullptr) places = {given, std::filesystem::path(given) / "imagenet_sample"};
-  else places = {std::filesystem::path(source_dir()) / "../shared/data/imagenet_sample"};
+  if (const char* given = std::getenv("LOCKSTEP_SAMPLE_IMAGES"); given != nullptr)
+    places = {given, std::filesystem::path(given) / "imagenet_sample"};
+  else
+    places = {std::filesystem::path(source_dir()) / "../shared/data/imagenet_sample"};
   for (const auto& place : places) {
     std::error_code ignored;
     if (std::filesystem::is_directory(place / "train", ignored)) return place.string();
@@ -185,10 +191,15 @@ Bytes make_png(int colour, int depth, int height, int width, bool interlaced, st
   png_infop info = png_create_info_struct(png);
   Bytes out;
   png_set_write_fn(
-      png, &out, [](png_structp p, png_bytep data, png_size_t n) { auto& to = *static_cast<Bytes*>(png_get_io_ptr(p)); to.insert(to.end(), data, data + n); },
+      png, &out,
+      [](png_structp p, png_bytep data, png_size_t n) {
+        auto& to = *static_cast<Bytes*>(png_get_io_ptr(p));
+        to.insert(to.end(), data, data + n);
+      },
       nullptr);
   png_set_IHDR(png, info, static_cast<unsigned>(width), static_cast<unsigned>(height), depth, colour,
-               interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+               interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+               PNG_FILTER_TYPE_DEFAULT);
   std::vector<png_bytep> rows;
   for (int y = 0; y < height; ++y) rows.push_back(pixels.data() + row_bytes * static_cast<std::size_t>(y));
   png_set_rows(png, info, rows.data());
@@ -200,8 +211,9 @@ Bytes make_png(int colour, int depth, int height, int width, bool interlaced, st
 void make_folder(const TempDir& dir, const std::string& split, int classes, int per_class) {
   for (int c = 0; c < classes; ++c)
     for (int i = 0; i < per_class; ++i)
-      dir.write(fmt::format("{}/c{}/{:04}.jpg", split, c, i),
-                make_jpeg(JpegKind::kYcc, 20 + (i * 7 + c) % 30, 24 + (i * 5) % 20, static_cast<std::uint32_t>(100 * c + i)));
+      dir.write(
+          fmt::format("{}/c{}/{:04}.jpg", split, c, i),
+          make_jpeg(JpegKind::kYcc, 20 + (i * 7 + c) % 30, 24 + (i * 5) % 20, static_cast<std::uint32_t>(100 * c + i)));
 }
 
 }  // namespace lockstep::test

@@ -33,11 +33,12 @@ class TempDir {
 
 Bytes read_bytes(const std::string& path);
 Bytes gzip(const Bytes& bytes);
-Bytes pattern(std::uint32_t seed, std::size_t count);  // as in tests/golden/record_images.py
+Bytes pattern(std::uint32_t seed, std::size_t count);         // as in tests/golden/record_images.py
 std::string fnv(const std::uint8_t* data, std::size_t size);  // FNV-1a, 64 bits, hex
 
 // "" when `action` throws a UserError of this code whose message holds all of `parts`; otherwise what is wrong.
-std::string not_the_user_error(const std::function<void()>& action, ExitCode code, std::initializer_list<std::string> parts);
+std::string not_the_user_error(const std::function<void()>& action, ExitCode code,
+                               std::initializer_list<std::string> parts);
 
 std::string source_dir();     // the project's root
 std::string sample_images();  // a folder with train/ of real photos; empty when this machine has none

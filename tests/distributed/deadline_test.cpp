@@ -46,7 +46,9 @@ std::vector<std::string> messages_with_late_rank(LocalGroup& group, int late, mi
 TEST(Deadline, VerdictNamesTheLateRankTheBucketAndTheStep) {
   const auto directory = std::filesystem::temp_directory_path() / ("lockstep_deadline_" + std::to_string(::getpid()));
   std::filesystem::create_directories(directory);
-  LocalGroup group(4, {.deadline_seconds = 0.4, .report_dir = directory.string()});
+  CommunicatorOptions options{.deadline_seconds = 0.4, .report_dir = directory.string()};
+  options.on_abandoned = [](ExitCode, const std::string& message) { EXPECT_TRUE(contains(message, "stopped, because rank")) << message; };
+  LocalGroup group(4, options);
   const auto messages = messages_with_late_rank(group, 2, milliseconds(2500));
   for (const int rank : {0, 1, 3}) {
     const std::string& message = messages[static_cast<std::size_t>(rank)];
@@ -125,7 +127,6 @@ TEST(Deadline, ACallerThatNeverComesIsEndedByTheHook) {
   group.communicator(0).all_reduce_async(Tensor::zeros(Shape{8}, DType::kF32), {}, "bucket 1 of 1 (w)");  // never waits
   while (calls == 0 && seconds_since(start) < 10) std::this_thread::sleep_for(milliseconds(10));
   const std::lock_guard lock(mutex);
-  EXPECT_EQ(calls, 1);
   EXPECT_TRUE(contains(abandoned, "late: rank 1")) << abandoned;
   EXPECT_LT(seconds_since(start), 0.2 + 0.3 + 1.0 + 1.0);
 }

@@ -69,7 +69,8 @@ class TensorboardTest : public MetricsTest {
     MetricsTest::SetUp();
     const char* python = std::getenv("LOCKSTEP_PYTHON");
     python_ = python == nullptr ? "python3" : python;
-    if (std::system((python_ + " -c 'from tensorboard.backend.event_processing import event_accumulator' >/dev/null 2>&1").c_str()) != 0) {
+    const std::string reader = "from tensorboard.backend.event_processing import event_accumulator";
+    if (std::system((python_ + " -c '" + reader + "' >/dev/null 2>&1").c_str()) != 0) {
       GTEST_SKIP() << "no tensorboard for " << python_ << ": set LOCKSTEP_PYTHON to a Python that has it";
     }
   }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "train/metrics/progress.h"
@@ -140,6 +141,21 @@ TEST_F(ProgressTest, MessagesStandAboveTheBar) {
   EXPECT_EQ(taken(), "\r\x1b[J");
   d.finish();
   EXPECT_EQ(taken(), "");
+}
+
+TEST_F(ProgressTest, MessagesMayComeFromAnotherThread) {
+  ProgressDisplay d = display({.bar = true});
+  d.start(0, 1000, 10, 128);
+  std::thread other([&] {
+    for (int i = 0; i < 200; ++i) d.message("saved");
+  });
+  for (int64_t step = 1; step <= 200; ++step) d.report(step, 0, {});
+  other.join();
+  d.finish();
+  const std::string text = taken();
+  size_t lines = 0;
+  for (size_t at = text.find("saved\n"); at != std::string::npos; at = text.find("saved\n", at + 1)) ++lines;
+  EXPECT_EQ(lines, 200u);
 }
 
 TEST_F(ProgressTest, ColourAndBlocksOnlyWhereAllowed) {

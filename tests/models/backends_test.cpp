@@ -22,7 +22,8 @@ struct Step {
 
 Tensor to_f32(const Tensor& wide) {
   Tensor narrow = Tensor::empty(wide.shape(), DType::kF32);
-  for (std::size_t i = 0; i < narrow.host<float>().size(); ++i) narrow.host<float>()[i] = static_cast<float>(wide.host<double>()[i]);
+  for (std::size_t i = 0; i < narrow.host<float>().size(); ++i)
+    narrow.host<float>()[i] = static_cast<float>(wide.host<double>()[i]);
   return narrow;
 }
 

@@ -26,13 +26,14 @@ namespace {
 std::atomic<std::uint64_t> news{0};
 }
 
-void* operator new(std::size_t size) {
+// Not inlined: the compiler must not see malloc's memory in a delete, or free in a place where it knows of a new.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   ++news;
   if (void* block = std::malloc(size)) return block;
   throw std::bad_alloc();
 }
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete(void* block, std::size_t) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 
 namespace lockstep {
 namespace {

@@ -24,6 +24,7 @@ constexpr std::uint64_t kLockCapBytes = 4096;
 constexpr double kStartingUp_s = 10;  // an unreadable lock that is younger is being written by its owner
 constexpr int kClaims = 100;          // more races than this in a row is a bug
 
+// 0 when there is no such process, or only its remains: a zombie, whose parent has not asked for its exit code, is dead.
 std::uint64_t start_ticks_of(std::int64_t pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string text((std::istreambuf_iterator<char>(file)), {});
@@ -32,7 +33,9 @@ std::uint64_t start_ticks_of(std::int64_t pid) {
   if (bracket == std::string::npos) return 0;
   std::istringstream fields(text.substr(bracket + 1));
   std::string field;
-  for (int i = 0; i < 20; ++i) fields >> field;
+  fields >> field;
+  if (field == "Z" || field == "X") return 0;
+  for (int i = 1; i < 20; ++i) fields >> field;
   std::uint64_t ticks = 0;
   std::from_chars(field.data(), field.data() + field.size(), ticks);
   return ticks;

@@ -14,7 +14,7 @@ using config_detail::FieldDescriptor;
 
 constexpr std::string_view kPreamble = R"(# The config
 
-<!-- Generated from proto/config.proto by `lockstep help config --markdown`. Edit that file, not this one. -->
+<!-- Generated from proto/config.proto by `lockstep help markdown`. Edit that file, not this one. -->
 
 A run is described by one text file (protobuf text format); the recipes in [configs/](../configs/) are examples. A field
 is `name: value`, a group is `name { ... }`, a list is `name: [a, b]`, `#` begins a comment. Unknown fields are errors.

@@ -45,8 +45,7 @@ int AppendFile::flush() {
   } else {
     lost_records_ += waiting_records_;
     // A half record would spoil the file for its readers. If even this fails, they see one damaged record at the end.
-    if (done > 0) [[maybe_unused]]
-      const int ignored = ::ftruncate(fd_, good_bytes_);
+    [[maybe_unused]] const int ignored = done > 0 ? ::ftruncate(fd_, good_bytes_) : 0;
   }
   waiting_.clear();
   waiting_records_ = 0;

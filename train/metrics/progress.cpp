@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/metrics/progress.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -31,6 +32,26 @@ int terminal_width(int fd) {
 bool has_value(const char* variable) {
   const char* value = std::getenv(variable);
   return value != nullptr && *value != '\0';
+}
+
+// The terminal behind fd, or "". mpirun gives its ranks a pseudo-terminal whatever its own output is (a file, a pipe),
+// so a rank's fd says nothing: what counts is where mpirun, its parent, writes.
+std::string terminal_behind(int fd) {
+  if (::isatty(fd) != 1) return "";
+  std::string link = "/proc/self/fd/" + std::to_string(fd);
+  if (has_value("OMPI_COMM_WORLD_RANK")) link = "/proc/" + std::to_string(::getppid()) + "/fd/" + std::to_string(fd);
+  char target[256] = "";
+  if (::readlink(link.c_str(), target, sizeof target - 1) <= 0) return "";
+  const std::string_view name(target);
+  return name.starts_with("/dev/pts/") || name.starts_with("/dev/tty") || name == "/dev/console" ? link : "";
+}
+
+int width_of_terminal(const std::string& link) {
+  const int terminal = ::open(link.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  if (terminal < 0) return 80;
+  const int width = terminal_width(terminal);
+  ::close(terminal);
+  return width;
 }
 
 bool locale_is_utf8() {
@@ -69,10 +90,11 @@ std::string duration(double seconds) {
 ProgressOptions detect_progress_options(int fd) {
   ProgressOptions options;
   const char* terminal = std::getenv("TERM");
-  options.bar = ::isatty(fd) == 1 && terminal != nullptr && std::string_view(terminal) != "dumb";
+  const std::string link = terminal_behind(fd);
+  options.bar = !link.empty() && terminal != nullptr && std::string_view(terminal) != "dumb";
   options.colour = options.bar && !has_value("NO_COLOR");
   options.utf8 = locale_is_utf8();
-  options.width = [fd] { return terminal_width(fd); };
+  options.width = [link] { return width_of_terminal(link); };
   return options;
 }
 
@@ -89,6 +111,7 @@ double ProgressDisplay::active_time() const {
 }
 
 void ProgressDisplay::start(int64_t first_step, int64_t last_step, double epochs, int64_t images_per_step) {
+  const std::lock_guard lock(mutex_);
   step_ = first_step;
   last_step_ = last_step;
   epochs_ = epochs;
@@ -110,7 +133,12 @@ double ProgressDisplay::steps_per_second() const {
   return seconds > 0 ? static_cast<double>(marks_.back().step - marks_.front().step) / seconds : 0;
 }
 
-double ProgressDisplay::images_per_second() const { return steps_per_second() * static_cast<double>(images_per_step_); }
+double ProgressDisplay::rate() const { return steps_per_second() * static_cast<double>(images_per_step_); }
+
+double ProgressDisplay::images_per_second() const {
+  const std::lock_guard lock(mutex_);
+  return rate();
+}
 
 std::string ProgressDisplay::eta() const {
   const double rate = steps_per_second();
@@ -118,6 +146,7 @@ std::string ProgressDisplay::eta() const {
 }
 
 void ProgressDisplay::step_done(int64_t step, double epoch) {
+  const std::lock_guard lock(mutex_);
   mark(step);
   step_ = step;
   epoch_ = epoch;
@@ -125,6 +154,7 @@ void ProgressDisplay::step_done(int64_t step, double epoch) {
 }
 
 void ProgressDisplay::report(int64_t step, double epoch, const ProgressFigures& figures) {
+  const std::lock_guard lock(mutex_);
   mark(step);
   step_ = step;
   epoch_ = epoch;
@@ -150,6 +180,7 @@ std::string ProgressDisplay::row() const {
 }
 
 void ProgressDisplay::message(std::string_view text) {
+  const std::lock_guard lock(mutex_);
   const bool had_bar = drawn_columns_ > 0;
   erase();
   write_(fmt::format("{}\n", text));
@@ -157,16 +188,19 @@ void ProgressDisplay::message(std::string_view text) {
 }
 
 void ProgressDisplay::pause() {
+  const std::lock_guard lock(mutex_);
   if (paused_since_ < 0) paused_since_ = options_.now();
 }
 
 void ProgressDisplay::resume() {
+  const std::lock_guard lock(mutex_);
   if (paused_since_ < 0) return;
   paused_total_ += options_.now() - paused_since_;
   paused_since_ = -1;
 }
 
 void ProgressDisplay::finish() {
+  const std::lock_guard lock(mutex_);
   erase();
   drawn_at_ = -1;
 }
@@ -193,7 +227,7 @@ std::string ProgressDisplay::bar_line(int columns) const {
   // The most dispensable piece stands last.
   std::vector<std::string> pieces = {
       fmt::format("{:3.0f} %", std::floor(share * 100)), "ETA " + eta(),
-      grouped(images_per_second()) + " img/s",           "loss " + figure(figures_.loss, "{:.4f}"),
+      grouped(rate()) + " img/s",           "loss " + figure(figures_.loss, "{:.4f}"),
       "top-1 " + figure(figures_.top1 * 100, "{:.2f}%"), fmt::format("epoch {:.1f}/{:g}", epoch_, epochs_)};
   const auto text_columns = [&] {
     size_t sum = 0;

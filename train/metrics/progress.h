@@ -1,8 +1,8 @@
 // What rank 0 shows while a run goes on: on a terminal one line that is rewritten (bar, images/s, ETA, loss, accuracy),
 // elsewhere a plain row with fixed columns at each log interval.
 //
-// Time spent between pause() and resume() (evaluation, checkpoints) does not count into rates. Not thread-safe: one
-// thread calls everything; send messages of other threads through it with message() under the caller's lock.
+// Time spent between pause() and resume() (evaluation, checkpoints) does not count into rates. Thread-safe: messages
+// may come from any thread; `write` and `width` are called under a lock and must not call back.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <limits>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -66,12 +67,14 @@ class ProgressDisplay {
   double active_time() const;
   void mark(int64_t step);
   double steps_per_second() const;
+  double rate() const;  // images_per_second, lock held
   std::string eta() const;
   void erase();
   void draw();
   std::string bar_line(int columns) const;
   std::string row() const;
 
+  mutable std::mutex mutex_;  // guards all below
   Write write_;
   ProgressOptions options_;
   std::deque<Mark> marks_;  // newest last

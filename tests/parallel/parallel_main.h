@@ -1,0 +1,11 @@
+// The communicator of the running MPI job, for tests.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "distributed/communicator.h"
+
+namespace lockstep::testing {
+
+Communicator& world();
+
+}  // namespace lockstep::testing

@@ -1,0 +1,120 @@
+// Every sub-command as the README and the help describe it.
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/tools/command.h"
+
+namespace lockstep::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using nlohmann::json;
+
+std::string tiny() { return (source_dir() / "tests/tools/tiny.pbtxt").string(); }
+
+CommandResult expect_ok(const CommandResult& result) {
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  return result;
+}
+
+TEST(Commands, VersionNamesTheLibraries) {
+  const CommandResult result = expect_ok(run(lockstep({"version"})));
+  for (const char* word : {"lockstep", "oneDNN", "MPI", "protobuf", "CUDA"}) EXPECT_THAT(result.out, HasSubstr(word));
+  EXPECT_TRUE(json::parse(expect_ok(run(lockstep({"version", "--json"}))).out).contains("oneDNN"));
+}
+
+TEST(Commands, HelpExplainsAFieldOfTheConfig) {
+  EXPECT_THAT(expect_ok(run(lockstep({"help", "config"}))).out, HasSubstr("schedule"));
+  EXPECT_THAT(expect_ok(run(lockstep({"help", "config", "optimizer.momentum"}))).out, HasSubstr("0.9"));
+  EXPECT_EQ(run(lockstep({"help", "config", "optimizer.momentun"})).exit_code, 64);
+}
+
+TEST(Commands, ConfigPrintsEveryValueWithItsOrigin) {
+  const CommandResult result = expect_ok(run(lockstep({"config", tiny(), "--seed", "7", "--set", "optimizer.momentum=0.8"})));
+  EXPECT_THAT(result.out, HasSubstr("momentum: 0.8"));
+  EXPECT_THAT(result.out, HasSubstr("--set"));
+  EXPECT_THAT(result.out, HasSubstr("--seed"));
+  EXPECT_THAT(result.out, HasSubstr("default"));
+  // What it prints is a config with the same digest.
+  TempDir folder;
+  write_file(folder / "again.pbtxt", result.out);
+  const auto digest = [](const std::string& file, std::vector<std::string> more) {
+    std::vector<std::string> args{"config", file, "--digest"};
+    args.insert(args.end(), more.begin(), more.end());
+    return expect_ok(run(lockstep(args))).out;
+  };
+  EXPECT_EQ(digest(folder / "again.pbtxt", {}), digest(tiny(), {"--seed", "7", "--set", "optimizer.momentum=0.8"}));
+  EXPECT_NE(digest(folder / "again.pbtxt", {}), digest(tiny(), {}));
+}
+
+TEST(Commands, EveryConfigThatWeShipIsValid) {
+  for (const auto& entry : fs::directory_iterator(source_dir() / "configs")) expect_ok(run(lockstep({"config", entry.path().string(), "--data", "/somewhere"})));
+}
+
+TEST(Commands, TrainThenEvalThenInspect) {
+  TempDir folder;
+  const std::string run_dir = folder / "run";
+  const CommandResult trained = expect_ok(run(mpi(2, {"train", tiny(), "--run-dir", run_dir})));
+  for (const char* word : {"global batch", "4 shards x 4", "batch norm sees", "learning rate", "run folder", "accuracy", "lockstep eval "})
+    EXPECT_THAT(trained.out, HasSubstr(word));
+  EXPECT_THAT(trained.out, Not(HasSubstr("\x1b["))) << "no terminal, no escape sequences";
+  for (const char* name : {"config.pbtxt", "config.effective.pbtxt", "run.json", "metrics.jsonl", "metrics.csv", "logs/rank0000.log"})
+    EXPECT_TRUE(fs::exists(fs::path(run_dir) / name)) << name;
+
+  // The same accuracy, counted image by image, at any number of ranks and any batch.
+  const json one = json::parse(expect_ok(run(lockstep({"eval", run_dir, "--json"}))).out);
+  EXPECT_EQ(one["images"], 50);
+  for (const int ranks : {2, 3}) {
+    json other = json::parse(expect_ok(run(mpi(ranks, {"eval", run_dir, "--json"}))).out);
+    for (const char* key : {"images", "top1_count", "top5_count", "loss"}) EXPECT_EQ(other[key], one[key]) << key << " at " << ranks << " ranks";
+  }
+  const json batch7 = json::parse(expect_ok(run(lockstep({"eval", run_dir, "--json", "--set", "evaluation.batch=7"}))).out);
+  EXPECT_EQ(batch7["images"], 50);
+  EXPECT_EQ(batch7["top1_count"], one["top1_count"]);
+
+  EXPECT_THAT(expect_ok(run(lockstep({"inspect", run_dir, "--tensors"}))).out, HasSubstr("layer1.0.conv1.weight"));
+  EXPECT_TRUE(json::accept(expect_ok(run(lockstep({"inspect", run_dir, "--json"}))).out));
+}
+
+TEST(Commands, TrainEndsWithOneJsonObjectWhenAsked) {
+  TempDir folder;
+  const CommandResult result = expect_ok(run(lockstep({"train", tiny(), "--run-dir", folder / "run", "--max-steps", "5", "--json"})));
+  const json object = json::parse(result.out.substr(result.out.find("\n{") + 1));
+  EXPECT_EQ(object["step"], 5);
+  EXPECT_EQ(object["eval_images"], 50);
+}
+
+TEST(Commands, AFinishedRunSaysSoWhenResumed) {
+  TempDir folder;
+  expect_ok(run(lockstep({"train", tiny(), "--run-dir", folder / "run"})));
+  const CommandResult again = expect_ok(run(lockstep({"train", tiny(), "--run-dir", folder / "run", "--resume", "auto"})));
+  EXPECT_THAT(again.out, HasSubstr("step 20 of 20"));
+}
+
+TEST(Commands, BenchStepReportsAllPhases) {
+  const std::vector<std::string> args{"bench", "step", "--model", "resnet8", "--batch", "4", "--size", "16", "--classes", "4", "--steps", "3", "--json"};
+  const json one = json::parse(expect_ok(run(lockstep(args))).out);
+  for (const char* key : {"images_per_second", "step_ms", "forward_ms", "backward_ms", "update_ms", "peak_bytes"}) EXPECT_GT(one[key].get<double>(), 0) << key;
+  for (const char* key : {"data_ms", "reduce_ms"}) EXPECT_GE(one[key].get<double>(), 0) << key;
+  EXPECT_EQ(one["warm_system_allocations"], 0) << "a warm step asks the system for no memory";
+  const json two = json::parse(expect_ok(run(mpi(2, args))).out);
+  EXPECT_EQ(two["ranks"], 2);
+  EXPECT_EQ(two["warm_system_allocations"], 0);
+}
+
+TEST(Commands, Resnet50TrainsAtFullSizeOnTwoRanks) {
+  TempDir folder;
+  const CommandResult result = expect_ok(run(mpi(2, {"train", (source_dir() / "configs/resnet50_synthetic.pbtxt").string(), "--run-dir", folder / "run",
+                                                      "--max-steps", "1", "--set", "batch.global_batch=4", "--set", "batch.shard_batch=2"}), {}, 300));
+  EXPECT_THAT(result.out, HasSubstr("25557032 parameters"));
+}
+
+}  // namespace
+}  // namespace lockstep::testing

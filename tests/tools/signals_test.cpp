@@ -1,0 +1,136 @@
+// Stops and deaths: a requested stop saves and exits with 75 at the same step on all ranks; a rank's death ends the job
+// within 3 s; either way the next start goes on to the very same bits.
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "tests/tools/command.h"
+
+namespace lockstep::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using Args = std::vector<std::string>;
+
+constexpr const char* kSteps = "400";  // some seconds: time to hit it in the middle
+
+Args train_args(const std::string& run_dir) {
+  return {"train", (source_dir() / "tests/tools/tiny.pbtxt").string(), "--run-dir", run_dir, "--set", "epochs=1000", "--max-steps", kSteps,
+          "--set", "checkpoint.every_steps=10", "--set", "checkpoint.async=true", "--set", "logging.every_steps=10", "--resume", "auto"};
+}
+
+bool has_checkpoint(const std::string& run_dir) {
+  return fs::exists(run_dir + "/ckpt/step_00000010") || fs::exists(run_dir + "/ckpt/step_00000020") || fs::exists(run_dir + "/ckpt/step_00000030");
+}
+
+std::string digest(const std::string& run_dir) { return run(lockstep({"inspect", run_dir, "--digest"})).out; }
+
+// Process ids of the ranks: the children of mpirun that run lockstep with this run folder.
+std::vector<int> rank_pids(const std::string& run_dir) {
+  std::vector<int> pids;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string command = read_file(entry.path() / "cmdline");
+    const std::string environment = read_file(entry.path() / "environ");
+    if (command.rfind(lockstep_binary(), 0) == 0 && command.find(run_dir) != std::string::npos && environment.find("OMPI_COMM_WORLD_RANK=") != std::string::npos)
+      pids.push_back(std::stoi(name));
+  }
+  return pids;
+}
+
+class Signals : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    const CommandResult result = run(lockstep(train_args(*folder_ / "golden")));
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    golden_ = new std::string(digest(*folder_ / "golden"));
+  }
+  static void TearDownTestSuite() {
+    delete golden_;
+    delete folder_;
+  }
+  void resume_and_compare(const std::string& run_dir, int ranks) {
+    const CommandResult result = run(mpi(ranks, train_args(run_dir)));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("resumes"));
+    EXPECT_EQ(digest(run_dir), *golden_);
+  }
+  static inline TempDir* folder_ = new TempDir;
+  static inline std::string* golden_ = nullptr;
+};
+
+TEST_F(Signals, Sigusr1ToMpirunStopsAllRanksSavesAndExitsWith75) {
+  const std::string run_dir = *folder_ / "usr1";
+  Command job(mpi(2, train_args(run_dir)));
+  ASSERT_TRUE(wait_for([&] { return has_checkpoint(run_dir); }, 30));
+  job.send(SIGUSR1);
+  const CommandResult result = job.wait(30);
+  EXPECT_EQ(result.exit_code, 75) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("stopped"));
+  EXPECT_THAT(result.out, HasSubstr("--resume auto"));
+  resume_and_compare(run_dir, 4);
+}
+
+TEST_F(Signals, SigtermToTheStartScriptIsACleanStop) {
+  const std::string run_dir = *folder_ / "term";
+  Command job(mpi(2, train_args(run_dir)));
+  ASSERT_TRUE(wait_for([&] { return has_checkpoint(run_dir); }, 30));
+  job.send(SIGTERM);
+  const CommandResult result = job.wait(30);
+  EXPECT_EQ(result.exit_code, 75) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("stopped"));
+  resume_and_compare(run_dir, 1);
+}
+
+// mpirun itself leaves its ranks one second between SIGTERM and SIGKILL, and returns a code of its own.
+TEST_F(Signals, SigtermToMpirunItselfSavesWithinTheSecondThatIsLeft) {
+  const std::string run_dir = *folder_ / "mpirun";
+  std::vector<std::string> argv{"mpirun", "-n", "2", "--oversubscribe", "--bind-to", "none", lockstep_binary()};
+  const Args args = train_args(run_dir);
+  argv.insert(argv.end(), args.begin(), args.end());
+  Command job(argv, {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"});
+  ASSERT_TRUE(wait_for([&] { return has_checkpoint(run_dir); }, 30));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  job.send(SIGTERM);
+  const CommandResult result = job.wait(30);
+  EXPECT_NE(result.exit_code, 0);
+  const std::string saved = run(lockstep({"inspect", run_dir})).out;
+  EXPECT_EQ(saved.find("step        10 "), std::string::npos) << "saved on the signal, not at the last period: " << saved;
+  resume_and_compare(run_dir, 2);
+}
+
+TEST_F(Signals, SigtermToASingleProcessExitsWith75) {
+  const std::string run_dir = *folder_ / "single";
+  Command job(lockstep(train_args(run_dir)));
+  ASSERT_TRUE(wait_for([&] { return has_checkpoint(run_dir); }, 30));
+  job.send(SIGTERM);
+  EXPECT_EQ(job.wait(30).exit_code, 75);
+  resume_and_compare(run_dir, 2);
+}
+
+TEST_F(Signals, ARankKilledEndsTheJobWithinThreeSecondsAndTheNextStartResumes) {
+  for (const std::size_t victim : {0u, 1u}) {
+    const std::string run_dir = *folder_ / ("kill" + std::to_string(victim));
+    Command job(mpi(2, train_args(run_dir)));
+    ASSERT_TRUE(wait_for([&] { return has_checkpoint(run_dir); }, 30));
+    std::vector<int> pids = rank_pids(run_dir);
+    ASSERT_GE(pids.size(), 2u);
+    std::sort(pids.begin(), pids.end());
+    kill(pids[victim], SIGKILL);
+    const CommandResult result = job.wait(3);
+    EXPECT_EQ(result.exit_code, 137) << "124 would mean that the job outlived 3 s";
+    EXPECT_TRUE(wait_for([&] { return rank_pids(run_dir).empty(); }, 3)) << "no rank may survive";
+    resume_and_compare(run_dir, 2);
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::testing
