@@ -66,6 +66,7 @@ void add_bench(CLI::App& app, Run& run) {
   step->add_option("--model", options->model, "Network")->capture_default_str();
   step->add_option("--batch", options->batch, "Images per rank and step")->capture_default_str()->check(CLI::PositiveNumber);
   step->add_option("--accumulate", options->accumulate, "Shards per rank, one after the other")->capture_default_str()->check(CLI::PositiveNumber);
+  step->add_option("--base-width", options->base_width, "Channels of the first stage; 0: the model's own")->capture_default_str();
   step->add_option("--size", options->size, "Height and width of the images")->capture_default_str()->check(CLI::PositiveNumber);
   step->add_option("--channels", options->channels, "Colour channels")->capture_default_str();
   step->add_option("--classes", options->classes, "Classes")->capture_default_str()->check(CLI::PositiveNumber);

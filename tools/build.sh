@@ -8,15 +8,19 @@ mkdir -p "build/$preset"
 log=build/$preset/build.log
 targets=()
 if [[ $# -gt 0 ]]; then targets=(--target "$@"); fi
-options=()
-if [[ ${1:-} == lockstep ]]; then options=(-DLOCKSTEP_TESTS=OFF); else options=(-DLOCKSTEP_TESTS=ON); fi
+# The first build of the binary alone does not need the tests' libraries; a folder that has tests keeps them.
+options=(-DLOCKSTEP_TESTS=ON)
+if [[ ${1:-} == lockstep ]]; then
+  options=()
+  [[ -f build/$preset/CMakeCache.txt ]] || options=(-DLOCKSTEP_TESTS=OFF)
+fi
 
 begin=$SECONDS
-if ! cmake --preset "$preset" "${options[@]}" >"$log" 2>&1; then
+if ! cmake --preset "$preset" ${options[@]+"${options[@]}"} >"$log" 2>&1; then
   cat "$log" >&2
   exit 1
 fi
-if ! cmake --build "build/$preset" -j "$(nproc)" "${targets[@]}" >>"$log" 2>&1; then
+if ! cmake --build "build/$preset" -j "$(nproc)" ${targets[@]+"${targets[@]}"} >>"$log" 2>&1; then
   grep -E -A12 'FAILED|error' "$log" | tail -n 60 >&2 || tail -n 60 "$log" >&2
   echo "build: preset $preset failed; whole log: $log" >&2
   exit 1

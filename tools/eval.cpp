@@ -57,9 +57,10 @@ int run_eval(const EvalOptions& options) {
   const LoadedConfig loaded = saved_config(info, options);
   const proto::Config& config = loaded.config();
   return run_job({}, [&](Communicator& comm) {
-    const std::unique_ptr<Source> source = open_split(config, Split::kEval);
+    const auto classes = static_cast<int>(info.manifest.facts.counters.at("classes"));
+    const std::unique_ptr<Source> source = open_split(config, Split::kEval, classes);
     const ImageSize image = image_size(config, *source);
-    Network network = make_network(config, image, config.model().classes() > 0 ? config.model().classes() : source->classes());
+    Network network = make_network(config, image, classes);
     TrainingState saved;
     load_checkpoint(posix_fs(), info.path, saved);
     restore_model(saved.model, *network.model);

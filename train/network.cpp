@@ -88,14 +88,15 @@ Network make_network(const proto::Config& config, const ImageSize& image, int cl
   return network;
 }
 
-std::unique_ptr<Source> open_split(const proto::Config& config, Split split) {
+std::unique_ptr<Source> open_split(const proto::Config& config, Split split, int classes) {
   const proto::Data& data = config.data();
   const bool eval = split == Split::kEval;
+  if (classes == 0) classes = data.source() == proto::Data::SYNTHETIC ? data.synthetic().classes() : config.model().classes();
   const auto side = [](int wanted) { return wanted > 0 ? wanted : kDefaultSide; };
   return open_source({.kind = source_kind(data.source()),
                       .path = eval && data.has_eval_path() ? data.eval_path() : data.path(),
                       .split = split,
-                      .classes = data.source() == proto::Data::SYNTHETIC ? data.synthetic().classes() : config.model().classes(),
+                      .classes = classes,
                       .size = eval ? data.synthetic().eval_size() : data.synthetic().size(),
                       .height = side(data.height()),
                       .width = side(data.width()),

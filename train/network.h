@@ -33,7 +33,8 @@ std::unique_ptr<Kernels> make_kernels(const proto::Config& config);
 // Builds the model (parameters initialised from the seed). Throws UserError for what does not fit together.
 Network make_network(const proto::Config& config, const ImageSize& image, int classes);
 
-// Opens the split that the config names. Throws UserError as data/source.h says.
-std::unique_ptr<Source> open_split(const proto::Config& config, Split split);
+// Opens the split that the config names. `classes`: labels must be below it; 0: the config's, or what the data has. The
+// evaluation split must be given the training split's: it need not show every class. Throws UserError as data/source.h says.
+std::unique_ptr<Source> open_split(const proto::Config& config, Split split, int classes = 0);
 
 }  // namespace lockstep

@@ -89,7 +89,7 @@ Session make_session(LoadedConfig loaded, int ranks) {
   std::unique_ptr<Source> train = open_split(config, Split::kTrain);
   std::unique_ptr<Source> eval;
   if (config.data().source() != proto::Data::SYNTHETIC || config.data().synthetic().eval_size() > 0)
-    eval = open_split(config, Split::kEval);
+    eval = open_split(config, Split::kEval, train->classes());
   RunPlan plan = make_plan(config, train->size(), eval ? eval->size() : 0, ranks);
   const ImageSize image = image_size(config, *train);
   const int classes = config.model().classes() > 0 ? config.model().classes() : train->classes();
@@ -113,6 +113,7 @@ TrainingState capture_state(const Session& session, std::int64_t step) {
   }
   for (const Buffer* buffer : session.network.model->buffers()) state.model.push_back({buffer->name, buffer->value});
   add_batch_counters(*session.network.model, step, state.model);
+  state.counters["classes"] = session.network.model->options().classes;
   state.contract = contract_of(session);
   state.provenance = provenance_of(session);
   return state;

@@ -28,12 +28,12 @@ LoadedConfig bench_config(const StepBenchOptions& options, int ranks) {
   const std::int64_t global_batch = options.batch * ranks;
   const std::string text = fmt::format(
       "name: 'bench' epochs: 1 precision: {} backend: {} threads_per_rank: {}\n"
-      "model {{ name: '{}' classes: {} batch_norm {{ scope: {} }} }}\n"
+      "model {{ name: '{}' classes: {} base_width: {} batch_norm {{ scope: {} }} }}\n"
       "data {{ source: SYNTHETIC height: {} width: {} channels: {} synthetic {{ size: {} eval_size: 0 classes: {} }} }}\n"
       "batch {{ global_batch: {} shard_batch: {} }}\n"
       "schedule {{ kind: CONSTANT lr: 0.01 }}\n"
       "distributed {{ reduction: {} wire: {} }}",
-      options.dtype == "f64" ? "FP64" : "FP32", options.backend, options.threads, options.model, options.classes,
+      options.dtype == "f64" ? "FP64" : "FP32", options.backend, options.threads, options.model, options.classes, options.base_width,
       options.norm_scope, options.size, options.size, options.channels, global_batch * 8, options.classes, global_batch,
       options.batch / options.accumulate, options.reduction, options.wire);
   LoadedConfig loaded = parse_config(text, "bench options");

@@ -13,6 +13,7 @@ struct StepBenchOptions {
   std::string model = "resnet50";
   std::int64_t batch = 16;  // images per rank and step
   int accumulate = 1;       // shards that a rank runs one after the other, each of batch / accumulate images
+  int base_width = 0;       // channels of the first stage; 0: the model's own
   int size = 224;           // height and width
   int channels = 3;
   int classes = 1000;

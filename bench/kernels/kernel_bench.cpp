@@ -69,8 +69,20 @@ void bench_convolutions(Kernels& kernels, DnnlAdapter& dnnl, const char* net, st
                          seconds([&] { kernels.conv2d_backward_data({}, y, w, params, x, GradMode::kOverwrite); }),
                          seconds([&] { kernels.conv2d_backward_filter({}, x, y, params, w, GradMode::kOverwrite); })};
     const auto name = [&](ConvPass pass) {
-      return dnnl.implementation({.pass = pass, .n = n, .c = l.c, .h = l.size, .w = l.size, .k = l.k, .r = l.kernel, .s = l.kernel,
-                                  .p = y_shape[2], .q = y_shape[3], .stride_h = l.stride, .stride_w = l.stride, .pad_h = pad, .pad_w = pad});
+      return dnnl.implementation({.pass = pass,
+                                  .n = n,
+                                  .c = l.c,
+                                  .h = l.size,
+                                  .w = l.size,
+                                  .k = l.k,
+                                  .r = l.kernel,
+                                  .s = l.kernel,
+                                  .p = y_shape[2],
+                                  .q = y_shape[3],
+                                  .stride_h = l.stride,
+                                  .stride_w = l.stride,
+                                  .pad_h = pad,
+                                  .pad_w = pad});
     };
     fmt::print("  {:4}->{:4} {}x{} s{} {:3}^2 x{}: {:4.0f} {:4.0f} {:4.0f}   {} {} {}\n", l.c, l.k, l.kernel, l.kernel, l.stride, l.size,
                l.count, flop / t[0] * 1e-9, flop / t[1] * 1e-9, flop / t[2] * 1e-9, name(ConvPass::kForward),
@@ -78,9 +90,9 @@ void bench_convolutions(Kernels& kernels, DnnlAdapter& dnnl, const char* net, st
     for (int i = 0; i < 3; ++i) totals[i] += t[i] * static_cast<double>(l.count);
     work += flop * static_cast<double>(l.count);
   }
-  fmt::print("  all: {:.0f} {:.0f} {:.0f} GFLOP/s; {:.2f} + {:.2f} + {:.2f} ms per image\n", work / totals[0] * 1e-9, work / totals[1] * 1e-9,
-             work / totals[2] * 1e-9, totals[0] * 1e3 / static_cast<double>(n), totals[1] * 1e3 / static_cast<double>(n),
-             totals[2] * 1e3 / static_cast<double>(n));
+  fmt::print("  all: {:.0f} {:.0f} {:.0f} GFLOP/s; {:.2f} + {:.2f} + {:.2f} ms per image\n", work / totals[0] * 1e-9,
+             work / totals[1] * 1e-9, work / totals[2] * 1e-9, totals[0] * 1e3 / static_cast<double>(n),
+             totals[1] * 1e3 / static_cast<double>(n), totals[2] * 1e3 / static_cast<double>(n));
 }
 
 void report(const char* what, double bytes, const std::function<void()>& call) {
@@ -99,7 +111,8 @@ void bench_memory(Kernels& k, const Shape& shape) {
   report("batch_norm_apply relu mask", 8.125 * n, [&] { k.batch_norm_apply({}, x, a, b, c, d, {}, true, y, mask); });
   report("  + residual", 12.125 * n, [&] { k.batch_norm_apply({}, x, a, b, c, d, dy, true, y, mask); });
   report("batch_norm_backward_sums", 8.125 * n, [&] { k.batch_norm_backward_sums({}, dy, mask, x, a, b, c, d); });
-  report("batch_norm_backward_apply", 12.125 * n, [&] { k.batch_norm_backward_apply({}, dy, mask, x, a, b, c, d, d, 1e3, y, over, {}, over); });
+  report("batch_norm_backward_apply", 12.125 * n,
+         [&] { k.batch_norm_backward_apply({}, dy, mask, x, a, b, c, d, d, 1e3, y, over, {}, over); });
   report("  in place, residual", 16.125 * n, [&] { k.batch_norm_backward_apply({}, dy, mask, x, a, b, c, d, d, 1e3, dy, over, y, over); });
   report("relu", 8 * n, [&] { k.relu_forward({}, x, y); });
   report("relu_backward", 12 * n, [&] { k.relu_backward({}, dy, y, x, over); });
@@ -134,11 +147,14 @@ void bench_training(Kernels& k) {
   const ConstView all[] = {grad};
   report("sgd_step", 20.0 * static_cast<double>(n), [&] { k.sgd_step({}, work, {}); });
   report("squared_norm", 4.0 * static_cast<double>(n), [&] { k.squared_norm({}, all, result); });
-  Tensor logits = noise({64, 1000}, 4), dlogits = noise({64, 1000}, 5), labels = Tensor::zeros({64}, DType::kI32), loss = noise({}, 6), sums = Tensor::zeros({4}, DType::kF64);
+  Tensor logits = noise({64, 1000}, 4), dlogits = noise({64, 1000}, 5), labels = Tensor::zeros({64}, DType::kI32),
+         loss = noise({}, 6), sums = Tensor::zeros({4}, DType::kF64);
   report("softmax 64 x 1000", 64e3 * 8, [&] { k.softmax_cross_entropy({}, logits, labels, 0.1, loss, dlogits, sums); });
   Tensor x = noise({64, 2048}, 1), w = noise({1000, 2048}, 2), y = noise({64, 1000}, 3);
   const double flop = 2.0 * 64 * 2048 * 1000;
-  const auto linear = [&](const char* what, const std::function<void()>& call) { fmt::print("  {:28} {:6.0f} GFLOP/s\n", what, flop / seconds(call) * 1e-9); };
+  const auto linear = [&](const char* what, const std::function<void()>& call) {
+    fmt::print("  {:28} {:6.0f} GFLOP/s\n", what, flop / seconds(call) * 1e-9);
+  };
   linear("linear_forward", [&] { k.linear_forward({}, x, w, {}, y); });
   linear("linear_backward_data", [&] { k.linear_backward_data({}, y, w, x, GradMode::kOverwrite); });
   linear("linear_backward_weight", [&] { k.linear_backward_weight({}, x, y, w, GradMode::kOverwrite); });
@@ -152,7 +168,9 @@ void run(int threads) {
   const auto kernels = make_fast_kernels(threads);
   DnnlAdapter dnnl(threads);
   fmt::print("fast kernels: {} thread(s), our kernels with {}\n", threads, select_simd_kernels().isa);
-  for (const Shape& shape : {Shape{64, 16, 28, 28}, Shape{64, 64, 7, 7}, Shape{16, 64, 112, 112}, Shape{16, 256, 56, 56}, Shape{16, 2048, 7, 7}}) bench_memory(*kernels, shape);
+  for (const Shape& shape :
+       {Shape{64, 16, 28, 28}, Shape{64, 64, 7, 7}, Shape{16, 64, 112, 112}, Shape{16, 256, 56, 56}, Shape{16, 2048, 7, 7}})
+    bench_memory(*kernels, shape);
   bench_pooling(*kernels);
   bench_training(*kernels);
   bench_convolutions(*kernels, dnnl, "ResNet-20 on 28x28x1", 64,
@@ -161,11 +179,12 @@ void run(int threads) {
   bench_convolutions(*kernels, dnnl, "ResNet-20 on 32x32x3", 64,
                      {{1, 3, 32, 16, 3, 1}, {6, 16, 32, 16, 3, 1}, {5, 32, 16, 32, 3, 1}, {5, 64, 8, 64, 3, 1}});
   bench_convolutions(*kernels, dnnl, "ResNet-50 v1.5 on 224x224x3", 16,
-                     {{1, 3, 224, 64, 7, 2}, {1, 64, 56, 64, 1, 1}, {3, 64, 56, 64, 3, 1}, {4, 64, 56, 256, 1, 1}, {2, 256, 56, 64, 1, 1},
-                      {1, 256, 56, 128, 1, 1}, {1, 128, 56, 128, 3, 2}, {1, 256, 56, 512, 1, 2}, {3, 128, 28, 128, 3, 1}, {4, 128, 28, 512, 1, 1},
-                      {3, 512, 28, 128, 1, 1}, {1, 512, 28, 256, 1, 1}, {1, 256, 28, 256, 3, 2}, {1, 512, 28, 1024, 1, 2}, {5, 256, 14, 256, 3, 1},
-                      {6, 256, 14, 1024, 1, 1}, {5, 1024, 14, 256, 1, 1}, {1, 1024, 14, 512, 1, 1}, {1, 512, 14, 512, 3, 2}, {1, 1024, 14, 2048, 1, 2},
-                      {2, 512, 7, 512, 3, 1}, {3, 512, 7, 2048, 1, 1}, {2, 2048, 7, 512, 1, 1}});
+                     {{1, 3, 224, 64, 7, 2},    {1, 64, 56, 64, 1, 1},    {3, 64, 56, 64, 3, 1},   {4, 64, 56, 256, 1, 1},
+                      {2, 256, 56, 64, 1, 1},   {1, 256, 56, 128, 1, 1},  {1, 128, 56, 128, 3, 2}, {1, 256, 56, 512, 1, 2},
+                      {3, 128, 28, 128, 3, 1},  {4, 128, 28, 512, 1, 1},  {3, 512, 28, 128, 1, 1}, {1, 512, 28, 256, 1, 1},
+                      {1, 256, 28, 256, 3, 2},  {1, 512, 28, 1024, 1, 2}, {5, 256, 14, 256, 3, 1}, {6, 256, 14, 1024, 1, 1},
+                      {5, 1024, 14, 256, 1, 1}, {1, 1024, 14, 512, 1, 1}, {1, 512, 14, 512, 3, 2}, {1, 1024, 14, 2048, 1, 2},
+                      {2, 512, 7, 512, 3, 1},   {3, 512, 7, 2048, 1, 1},  {2, 2048, 7, 512, 1, 1}});
 }
 
 }  // namespace

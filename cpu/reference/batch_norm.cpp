@@ -103,6 +103,7 @@ void ReferenceKernels::batch_norm_backward_apply(Stream, ConstView dy, ConstView
                                                  ConstView inv_std, ConstView gamma, ConstView sum_g,
                                                  ConstView sum_g_xhat, double count, View dx, GradMode dx_mode,
                                                  View dresidual, GradMode dresidual_mode) {
+  LS_CHECK(dx.ptr != dresidual.ptr, "batch_norm_backward_apply: dx and dresidual are the same memory");
   const Image image(x.shape);
   const std::uint8_t* mask_bytes = bytes(mask);
   dispatch("batch_norm_backward_apply", x.dtype, [&]<class T>() {

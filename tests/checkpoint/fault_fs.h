@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <functional>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "train/checkpoint/fs.h"
 
@@ -21,11 +24,14 @@ class FaultFs final : public Fs {
   bool sticky = false;
   std::string only;              // count only this call ("fsync", "write", ...); empty: all
   std::size_t most_written = 0;  // longest single write; 0: no limit
+  int flip_in_write = 0;         // 1: the first write stores one wrong bit and reports success
   double sync_takes_s = 0;
+  std::function<void()> before_create;  // runs once, just before the next creation: a rival's move
   int calls = 0;
   int failures = 0;
 
   int open_new(const std::string& path) override {
+    if (const auto rival = std::exchange(before_create, {})) rival();
     if (fails("create")) throw FsError("create", path, error_number);
     return inner_.open_new(path);
   }
@@ -37,6 +43,11 @@ class FaultFs final : public Fs {
     const bool failing = fails("write");
     if (failing && nbytes > 1) inner_.write(file, data, nbytes / 2);
     if (failing) throw FsError("write", "file", error_number);
+    if (flip_in_write > 0 && --flip_in_write == 0) {
+      std::string wrong(static_cast<const char*>(data), nbytes);
+      wrong[nbytes / 2] = static_cast<char>(wrong[nbytes / 2] ^ 1);
+      return inner_.write(file, wrong.data(), nbytes);
+    }
     return inner_.write(file, data, most_written == 0 ? nbytes : std::min(nbytes, most_written));
   }
   std::size_t read_at(int file, void* data, std::size_t nbytes, std::uint64_t offset) override {

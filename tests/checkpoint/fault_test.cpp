@@ -150,6 +150,27 @@ TEST(CheckpointFaults, APublicationThatWasNotSyncedIsNotTakenForSaved) {
   EXPECT_FALSE(store.save(sample_state(2), false).already_there);
 }
 
+// Memory or disk that silently stores something else is found by the read-back, before the checkpoint gets its name.
+TEST(CheckpointFaults, AWriteThatStoresAWrongBitIsNotPublished) {
+  int refused = 0;
+  for (int n = 1;; ++n) {
+    MemoryFs disk;
+    disk.make_directory("/run");
+    CheckpointStore("/run/ckpt", disk).save(sample_state(1), false);
+    FaultFs fs(disk);
+    fs.flip_in_write = n;
+    try {
+      CheckpointStore("/run/ckpt", fs).save(sample_state(2), false);
+    } catch (const EnvironmentError& error) {
+      EXPECT_THAT(error.what(), ::testing::HasSubstr("what was written does not read back"));
+      ++refused;
+    }
+    check_recovery(disk, "/run/ckpt", 1, "write " + std::to_string(n));
+    if (fs.flip_in_write > 0) break;
+  }
+  EXPECT_EQ(refused, 3);  // the two tensor files and the manifest; the readable copy counts for nothing
+}
+
 TEST(CheckpointFaults, TheMessageNamesCallFileAndReason) {
   MemoryFs disk;
   disk.make_directory("/run");

@@ -8,6 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <optional>
+
+#include "tests/checkpoint/fault_fs.h"
 #include "tests/checkpoint/memory_fs.h"
 #include "tests/checkpoint/sample_state.h"
 
@@ -140,6 +143,22 @@ TEST(RunLock, AnUnwritableFolderIsCantCreate) {
   } catch (const EnvironmentError& error) {
     EXPECT_EQ(error.code(), ExitCode::kCantCreate);
     EXPECT_THAT(error.what(), HasSubstr("/missing"));
+  }
+}
+
+// The rival's claim falls between our look and our claim.
+TEST(RunLock, ARivalThatWasFasterByAMomentIsRespected) {
+  for (const std::uint64_t rivals_generation : {1, 2}) {
+    MemoryFs disk;
+    disk.make_directory("/run");
+    FaultFs fs(disk);
+    RunLockOptions rival = as("far-away", 4121);
+    rival.minimum_generation = rivals_generation - 1;
+    std::optional<RunLock> theirs;
+    fs.before_create = [&] { theirs.emplace(RunLock::acquire(disk, "/run", rival)); };
+    EXPECT_THAT(refusal(fs, "/run"), HasSubstr("process 4121 on far-away"));
+    ASSERT_EQ(disk.list("/run").size(), 1u);
+    EXPECT_EQ(disk.list("/run")[0].name, "run.lock." + std::to_string(rivals_generation));
   }
 }
 

@@ -71,7 +71,8 @@ TEST_P(FastConvolution, BackwardFilter) {
       const Shape y_shape = conv2d_shape(x_shape, w_shape, params);
       const Tensor x = random_tensor(x_shape, 1), start = random_tensor(w_shape, 2), dy = random_tensor(y_shape, 3);
       const bool any_threads = false;  // oneDNN cuts the batch by threads and adds the parts
-      const Tensor dw = run(start, [&](Kernels& k, Tensor& out) { k.conv2d_backward_filter(kStream, x, dy, params, out, mode); }, any_threads);
+      const Tensor dw = run(
+          start, [&](Kernels& k, Tensor& out) { k.conv2d_backward_filter(kStream, x, dy, params, out, mode); }, any_threads);
       Tensor want = widened(start), size = magnitudes(start);
       reference_->conv2d_backward_filter(kStream, widened(x), widened(dy), params, want, mode);
       reference_->conv2d_backward_filter(kStream, magnitudes(x), magnitudes(dy), params, size, mode);
@@ -100,7 +101,9 @@ TEST_P(FastConvolution, LinearForward) {
   for (const auto& [n, in, out] : kLinearCases)
     for (const bool biased : {false, true}) {
       const Tensor x = random_tensor({n, in}, 1), w = random_tensor({out, in}, 2), b = random_tensor({out}, 3);
-      const Tensor y = run(filled({n, out}, 5), [&](Kernels& k, Tensor& to) { k.linear_forward(kStream, x, w, biased ? ConstView(b) : ConstView{}, to); });
+      const Tensor y = run(filled({n, out}, 5), [&](Kernels& k, Tensor& to) {
+        k.linear_forward(kStream, x, w, biased ? ConstView(b) : ConstView{}, to);
+      });
       Tensor want = widened(y), size = widened(y);
       reference_->linear_forward(kStream, widened(x), widened(w), biased ? ConstView(widened(b)) : ConstView{}, want);
       reference_->linear_forward(kStream, magnitudes(x), magnitudes(w), biased ? ConstView(magnitudes(b)) : ConstView{}, size);
@@ -136,12 +139,25 @@ TEST_P(FastConvolution, DoublePrecisionIsTheReferences) {
 // No layer of the networks that we train may land on oneDNN's plain loops.
 TEST(DnnlAdapter, LayersOfOurNetworksHaveRealKernels) {
   DnnlAdapter adapter(1);
-  for (ConvProblem layer : {ConvProblem{.n = 8, .c = 1, .h = 28, .w = 28, .k = 16, .r = 3, .s = 3, .p = 28, .q = 28, .pad_h = 1, .pad_w = 1},
-                            ConvProblem{.n = 8, .c = 3, .h = 32, .w = 32, .k = 16, .r = 3, .s = 3, .p = 32, .q = 32, .pad_h = 1, .pad_w = 1},
-                            ConvProblem{.n = 2, .c = 3, .h = 224, .w = 224, .k = 64, .r = 7, .s = 7, .p = 112, .q = 112, .stride_h = 2, .stride_w = 2, .pad_h = 3, .pad_w = 3},
-                            ConvProblem{.n = 8, .c = 16, .h = 28, .w = 28, .k = 32, .r = 1, .s = 1, .p = 14, .q = 14, .stride_h = 2, .stride_w = 2},
-                            ConvProblem{.n = 8, .c = 64, .h = 7, .w = 7, .k = 64, .r = 3, .s = 3, .p = 7, .q = 7, .pad_h = 1, .pad_w = 1},
-                            ConvProblem{.n = 2, .c = 512, .h = 7, .w = 7, .k = 2048, .p = 7, .q = 7}})
+  for (ConvProblem layer :
+       {ConvProblem{.n = 8, .c = 1, .h = 28, .w = 28, .k = 16, .r = 3, .s = 3, .p = 28, .q = 28, .pad_h = 1, .pad_w = 1},
+        ConvProblem{.n = 8, .c = 3, .h = 32, .w = 32, .k = 16, .r = 3, .s = 3, .p = 32, .q = 32, .pad_h = 1, .pad_w = 1},
+        ConvProblem{.n = 2,
+        .c = 3,
+        .h = 224,
+        .w = 224,
+        .k = 64,
+        .r = 7,
+        .s = 7,
+        .p = 112,
+        .q = 112,
+        .stride_h = 2,
+        .stride_w = 2,
+        .pad_h = 3,
+        .pad_w = 3},
+        ConvProblem{.n = 8, .c = 16, .h = 28, .w = 28, .k = 32, .r = 1, .s = 1, .p = 14, .q = 14, .stride_h = 2, .stride_w = 2},
+        ConvProblem{.n = 8, .c = 64, .h = 7, .w = 7, .k = 64, .r = 3, .s = 3, .p = 7, .q = 7, .pad_h = 1, .pad_w = 1},
+        ConvProblem{.n = 2, .c = 512, .h = 7, .w = 7, .k = 2048, .p = 7, .q = 7}})
     for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData, ConvPass::kBackwardFilter}) {
       layer.pass = pass;
       EXPECT_NE(adapter.implementation(layer).substr(0, 3), "ref") << layer.c << " channels, pass " << static_cast<int>(pass);

@@ -79,10 +79,13 @@ TEST_P(FastElementwise, CopyChannels) {
   struct Case {
     std::int64_t src_channels, src_begin, dst_channels, dst_begin, count;
   };
-  for (const auto& [from, src_begin, to, dst_begin, count] : {Case{1, 0, 1, 0, 1}, Case{16, 0, 48, 16, 16}, Case{35, 3, 20, 1, 19}, Case{64, 0, 100, 36, 64}})
+  for (const auto& [from, src_begin, to, dst_begin, count] :
+       {Case{1, 0, 1, 0, 1}, Case{16, 0, 48, 16, 16}, Case{35, 3, 20, 1, 19}, Case{64, 0, 100, 36, 64}})
     for (const GradMode mode : kModes) {
       const Tensor src = random_tensor({2, from, 3, 5}, 1), start = random_tensor({2, to, 3, 5}, 2);
-      const Tensor dst = run(start, [&, f = src_begin, t = dst_begin, n = count](Kernels& k, Tensor& out) { k.copy_channels(kStream, src, f, out, t, n, mode); });
+      const Tensor dst = run(start, [&, f = src_begin, t = dst_begin, n = count](Kernels& k, Tensor& out) {
+        k.copy_channels(kStream, src, f, out, t, n, mode);
+      });
       Tensor want = widened(start);
       reference_->copy_channels(kStream, widened(src), src_begin, want, dst_begin, count, mode);
       expect_close("copy_channels", dst, want, want, 0);

@@ -147,7 +147,8 @@ TEST_P(FastNorm, ReluKeepsNaN) {
 }
 
 TEST_P(FastNorm, MaskIsClearAtZero) {
-  Tensor x = filled({1, 24, 1, 1}, 0), y = filled(x.shape(), 1), mask = Tensor::empty({3}, DType::kU8), zero = filled({24}, 0), one = filled({24}, 1);
+  Tensor x = filled({1, 24, 1, 1}, 0), y = filled(x.shape(), 1), mask = Tensor::empty({3}, DType::kU8), zero = filled({24}, 0),
+         one = filled({24}, 1);
   x.host<float>()[17] = 0x1p-149f;
   fast_->batch_norm_apply(kStream, x, zero, one, one, zero, {}, true, y, mask);
   EXPECT_EQ(mask.host<std::uint8_t>()[0] | mask.host<std::uint8_t>()[1], 0);
@@ -165,8 +166,10 @@ TEST_P(FastNorm, BackwardSums) {
           Tensor other = filled({shape[1]}, 7);
           k.batch_norm_backward_sums(kStream, in.dy, mask, in.x, in.mean, in.inv_std, which == 0 ? out : other, which == 0 ? other : out);
         });
-      Tensor want[2] = {widened(sums[0]), widened(sums[1])}, size[2] = {Tensor::zeros({shape[1]}, DType::kF64), Tensor::zeros({shape[1]}, DType::kF64)};
-      reference_->batch_norm_backward_sums(kStream, widened(in.dy), mask, widened(in.x), widened(in.mean), widened(in.inv_std), want[0], want[1]);
+      Tensor want[2] = {widened(sums[0]), widened(sums[1])},
+             size[2] = {Tensor::zeros({shape[1]}, DType::kF64), Tensor::zeros({shape[1]}, DType::kF64)};
+      reference_->batch_norm_backward_sums(kStream, widened(in.dy), mask, widened(in.x), widened(in.mean), widened(in.inv_std),
+                                           want[0], want[1]);
       for (std::size_t i = 0; i < in.x.host<float>().size(); ++i) {
         const std::size_t c = channel(shape, i);
         const double g = std::fabs(in.g(i, masked));
@@ -205,9 +208,16 @@ TEST_P(FastNorm, BackwardApplyInAllModes) {
   for (const Shape& shape : shapes())
     for (const bool masked : {false, true})
       for (const double count : {static_cast<double>(per_channel(shape)), static_cast<double>(INFINITY)})
-        for (const auto& [dx_mode, dresidual_mode] : std::vector<std::pair<GradMode, GradMode>>{{over, skip}, {on, over}, {over, on}, {on, on}}) {
+        for (const auto& [dx_mode, dresidual_mode] :
+             std::vector<std::pair<GradMode, GradMode>>{{over, skip}, {on, over}, {over, on}, {on, on}}) {
           const Inputs in(shape);
-          const ApplyCase test{in, random_tensor({shape[1]}, 8, -9, 9), random_tensor({shape[1]}, 9, -9, 9), count, masked, dx_mode, dresidual_mode};
+          const ApplyCase test{in,
+                               random_tensor({shape[1]}, 8, -9, 9),
+                               random_tensor({shape[1]}, 9, -9, 9),
+                               count,
+                               masked,
+                               dx_mode,
+                               dresidual_mode};
           const Tensor start = random_tensor(shape, 10);
           Tensor dresidual = start.clone(), ignored = start.clone();
           const Tensor dx = run(start, [&](Kernels& k, Tensor& out) {

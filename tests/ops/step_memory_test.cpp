@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "cpu/reference/reference_kernels.h"
 #include "ops/add.h"
@@ -113,6 +114,35 @@ TEST(BackwardMemory, ReluFlattenAndAddTakeOverTheGradient) {
   EXPECT_EQ(backward_peak([](Context& ctx, const Var& x) { return add(ctx, x, {x.value}); }), 0u);
   EXPECT_EQ(backward_peak([](Context& ctx, const Var& x) { return add(ctx, {x.value}, x); }), image) << "b gets a copy";
   EXPECT_EQ(backward_peak([](Context& ctx, const Var& x) { return max_pool(ctx, x, {}); }), image) << "the control";
+}
+
+// What stays alive behind a recorded op, seen by who else holds the tensors' memory.
+TEST(Recording, KeepsWhatBackwardNeedsAndNothingElse) {
+  const auto kernels = make_reference_kernels();
+  Tape tape;
+  Context ctx{.kernels = *kernels, .tape = &tape, .training = true};
+  const auto kept = [&](bool x_on_tape, bool w_on_tape, auto op, const Shape& x_shape, const Shape& w_shape) {
+    Var x{random_tensor(x_shape, DType::kF64, 1)}, w{random_tensor(w_shape, DType::kF64, 2)};
+    if (x_on_tape) x = tape.input(std::move(x.value));
+    if (w_on_tape) w = tape.input(std::move(w.value));
+    const Var y = op(x, w);
+    const std::pair result{x.value.shares_storage(), w.value.shares_storage()};
+    tape.reset();
+    EXPECT_FALSE(x.value.shares_storage() || w.value.shares_storage()) << "reset releases";
+    return result;
+  };
+  const auto conv = [&](const Var& x, const Var& w) { return conv2d(ctx, x, w); };
+  const auto full = [&](const Var& x, const Var& w) { return linear(ctx, x, w); };
+  const auto check = [&](auto op, const Shape& x, const Shape& w) {
+    EXPECT_EQ(kept(false, false, op, x, w), (std::pair{false, false}));
+    EXPECT_EQ(kept(true, false, op, x, w), (std::pair{false, true})) << "dx needs w";
+    EXPECT_EQ(kept(false, true, op, x, w), (std::pair{true, false})) << "dw needs x";
+    EXPECT_EQ(kept(true, true, op, x, w), (std::pair{true, true}));
+  };
+  check(conv, {1, 2, 3, 3}, {2, 2, 1, 1});
+  check(full, {2, 3}, {4, 3});
+  const auto pool = [&](const Var& x, const Var&) { return max_pool(ctx, x, {}); };
+  EXPECT_EQ(kept(true, false, pool, {1, 1, 2, 2}, {1}), (std::pair{false, false})) << "indices are enough";
 }
 
 }  // namespace

@@ -38,9 +38,7 @@ Outcome run(const std::string& command, const std::string& time_file = {}) {
 
 Outcome run_job(int ranks, const std::string& mode) {
   const std::string file = fmt::format("{}/lockstep_fault_{}", std::filesystem::temp_directory_path().string(), ::getpid());
-  // Open MPI's own default: mpirun waits this long (twice) after a failure, whether its ranks have ended or not.
-  const std::string environment = "OMPI_MCA_odls_base_sigkill_timeout=1";
-  const Outcome outcome = run(fmt::format("{} {} {} {} {} {}", environment, MPI_RUN, ranks, PARALLEL_RANK, mode, file), file);
+  const Outcome outcome = run(fmt::format("{} {} {} {} {}", MPI_RUN, ranks, PARALLEL_RANK, mode, file), file);
   std::filesystem::remove(file);
   std::printf("%s, %d ranks: exit %d, %.2f s after the fault\n", mode.c_str(), ranks, outcome.exit_code, outcome.seconds_after_fault);
   return outcome;
@@ -108,7 +106,7 @@ TEST(Fault, ARankThatLeavesWithoutAWordEndsTheJob) {
 TEST(Launch, WithoutALauncherMpiIsNotStarted) {
   const Outcome outcome = run(fmt::format("exec {} where", PARALLEL_RANK));
   EXPECT_EQ(outcome.output, "local 0 of 1\n");
-  EXPECT_LT(outcome.seconds, 0.1 * 10);  // MPI_Init alone takes longer than the process
+  EXPECT_LT(outcome.seconds, 1);
 }
 
 TEST(Launch, UnderMpirunRanksFindEachOther) {

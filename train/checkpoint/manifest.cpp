@@ -181,7 +181,8 @@ std::string encode_manifest(const Manifest& manifest) {
 }
 
 Manifest decode_manifest(std::string_view bytes, const std::string& where) {
-  if (bytes.size() > kManifestCapBytes) refuse(where, fmt::format("{} bytes, want at most {}", bytes.size(), kManifestCapBytes));
+  if (bytes.size() > kManifestCapBytes)
+    refuse(where, fmt::format("{} bytes, want at most {}", bytes.size(), kManifestCapBytes));
   proto::CheckpointEnvelope envelope;
   if (!parse_bounded(bytes, envelope)) refuse(where, "not a protobuf message");
   const Hash128 got = hash_128(envelope.manifest());
@@ -194,7 +195,8 @@ Manifest decode_manifest(std::string_view bytes, const std::string& where) {
     throw UserError(fmt::format("{}: got format version {}, this lockstep reads up to {}: use a newer lockstep", where,
                                 in.version(), kVersion), ExitCode::kData);
   for (const std::string& word : in.must_understand())
-    throw UserError(where + ": needs the feature '" + word + "', which this lockstep doesn't know: use a newer lockstep", ExitCode::kData);
+    throw UserError(where + ": needs the feature '" + word + "', which this lockstep doesn't know: use a newer lockstep",
+                    ExitCode::kData);
   Manifest out;
   out.version = in.version();
   out.generation = in.generation();

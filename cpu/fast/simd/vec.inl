@@ -45,10 +45,6 @@ inline vi load_bytes(const std::uint8_t* p) { return __builtin_convertvector(*re
 inline unsigned positive_bits(vf v) {
   return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_setzero_ps(), _CMP_GT_OQ);
 }
-inline void store_bits(std::uint8_t* p, unsigned bits) {
-  const auto low = static_cast<std::uint16_t>(bits);
-  __builtin_memcpy(p, &low, sizeof low);
-}
 inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
   std::uint16_t bits;
   __builtin_memcpy(&bits, mask_byte, sizeof bits);
@@ -58,7 +54,6 @@ inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
 inline unsigned positive_bits(vf v) {
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(v), _mm256_setzero_ps(), _CMP_GT_OQ)));
 }
-inline void store_bits(std::uint8_t* p, unsigned bits) { *p = static_cast<std::uint8_t>(bits); }
 inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
   const vi lanes = {1, 2, 4, 8, 16, 32, 64, 128};
   const vi bits = (static_cast<std::int32_t>(*mask_byte) - vi{}) & lanes;
@@ -70,7 +65,6 @@ inline unsigned positive_bits(vf v) {
   for (int lane = 0; lane < kW; ++lane) bits |= (v[lane] > 0.0f ? 1u : 0u) << lane;
   return bits;
 }
-inline void store_bits(std::uint8_t* p, unsigned bits) { *p = static_cast<std::uint8_t>(bits); }
 inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
   vf v = load(p);
   for (int lane = 0; lane < kW; ++lane)

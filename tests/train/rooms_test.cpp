@@ -1,0 +1,96 @@
+// The rooms of the house: each folder includes only from the folders it may use (docs/architecture.md).
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string>
+
+namespace lockstep {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::map<std::string, std::set<std::string>> kMayUse{
+    {"core", {"core"}},
+    {"ops", {"core", "ops"}},
+    {"cpu", {"core", "ops", "cpu"}},
+    {"cuda", {"core", "ops", "cuda"}},
+    {"models", {"core", "ops", "models"}},
+    {"distributed", {"core", "distributed"}},
+    {"data", {"core", "data"}},
+    {"train", {"core", "ops", "cpu", "cuda", "models", "distributed", "data", "train", "proto"}},
+    {"tools", {"core", "ops", "cpu", "cuda", "models", "distributed", "data", "train", "tools", "proto"}},
+};
+// Libraries that only one room may know.
+const std::map<std::string, std::string> kOnlyIn{{"mpi.h", "distributed"}, {"dnnl.hpp", "cpu"}, {"jpeglib.h", "data"}, {"png.h", "data"}};
+
+bool is_source(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".h" || extension == ".cpp" || extension == ".inl" || extension == ".cu";
+}
+
+// The included path of a line, or "".
+std::string included(const std::string& line) {
+  if (line.rfind("#include", 0) != 0) return "";
+  const std::size_t open = line.find_first_of("\"<");
+  const std::size_t close = line.find_first_of("\">", open + 1);
+  return close == std::string::npos ? "" : line.substr(open + 1, close - open - 1);
+}
+
+std::string violation(const std::string& room, const std::string& path) {
+  const std::string folder = path.substr(0, path.find('/'));
+  if (path.find('/') != std::string::npos && (kMayUse.count(folder) > 0 || folder == "proto" || folder == "tests") && kMayUse.at(room).count(folder) == 0)
+    return room + " may not use " + folder;
+  for (const auto& [header, owner] : kOnlyIn)
+    if ((path == header || path.ends_with("/" + header)) && room != owner) return header + " belongs to " + owner;
+  return "";
+}
+
+TEST(Rooms, EveryIncludeFollowsTheOrderOfTheRooms) {
+  const char* source = std::getenv("LOCKSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr) << "run the tests through ctest";
+  int files = 0;
+  for (const auto& [room, unused] : kMayUse) {
+    if (!fs::exists(fs::path(source) / room)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(source) / room)) {
+      if (!is_source(entry.path())) continue;
+      ++files;
+      std::ifstream file(entry.path());
+      for (std::string line; std::getline(file, line);) {
+        const std::string wrong = violation(room, included(line));
+        EXPECT_EQ(wrong, "") << entry.path() << ": " << line;
+      }
+    }
+  }
+  EXPECT_GT(files, 100);
+}
+
+TEST(Rooms, AWrongArrowIsSeen) {  // the check can fail
+  EXPECT_NE(violation("core", "ops/kernels.h"), "");
+  EXPECT_NE(violation("data", "train/trainer.h"), "");
+  EXPECT_NE(violation("train", "mpi.h"), "");
+  EXPECT_EQ(violation("train", "data/loader.h"), "");
+  EXPECT_EQ(violation("distributed", "mpi.h"), "");
+}
+
+TEST(Rooms, FilesStaySmall) {
+  const char* source = std::getenv("LOCKSTEP_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  for (const auto& [room, unused] : kMayUse) {
+    if (!fs::exists(fs::path(source) / room)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(source) / room)) {
+      if (!is_source(entry.path())) continue;
+      std::ifstream file(entry.path());
+      int lines = 0;
+      for (std::string line; std::getline(file, line);) ++lines;
+      EXPECT_LE(lines, 400) << entry.path() << ": one idea per file";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lockstep
