@@ -56,17 +56,25 @@ void check_dtype(DType got, DType want) {
 
 namespace {
 
-// dst[n][b][a] = src[n][a][b] for `outer` matrices of a x b elements.
+// dst[n][b][a] = src[n][a][b] for `outer` matrices of a x b elements. Bytes, not values, so that NaNs keep theirs.
+template <std::size_t kBytes>
+void transpose_elements(const std::byte* src, std::byte* dst, std::int64_t outer, std::int64_t a, std::int64_t b) {
+  for (std::int64_t n = 0; n < outer; ++n)
+    for (std::int64_t i = 0; i < a; ++i)
+      for (std::int64_t j = 0; j < b; ++j)
+        std::memcpy(dst + ((n * b + j) * a + i) * std::int64_t{kBytes}, src + ((n * a + i) * b + j) * std::int64_t{kBytes}, kBytes);
+}
+
 void transpose(const void* src, void* dst, std::int64_t outer, std::int64_t a, std::int64_t b, std::size_t element_bytes) {
   const auto* from = static_cast<const std::byte*>(src);
   auto* to = static_cast<std::byte*>(dst);
-  for (std::int64_t n = 0; n < outer; ++n)
-    for (std::int64_t i = 0; i < a; ++i)
-      for (std::int64_t j = 0; j < b; ++j) {
-        const auto source = static_cast<std::size_t>((n * a + i) * b + j) * element_bytes;
-        const auto target = static_cast<std::size_t>((n * b + j) * a + i) * element_bytes;
-        std::memcpy(to + target, from + source, element_bytes);
-      }
+  switch (element_bytes) {
+    case 1: return transpose_elements<1>(from, to, outer, a, b);
+    case 2: return transpose_elements<2>(from, to, outer, a, b);
+    case 4: return transpose_elements<4>(from, to, outer, a, b);
+    case 8: return transpose_elements<8>(from, to, outer, a, b);
+    default: LS_CHECK(false, "transpose of elements of " + std::to_string(element_bytes) + " bytes");
+  }
 }
 
 }  // namespace

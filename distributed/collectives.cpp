@@ -11,8 +11,7 @@
 namespace lockstep {
 namespace {
 
-constexpr std::size_t kChunkBytes = std::size_t{256} << 10;  // on the wire
-constexpr int kInFlight = 4;                                 // chunks under way in each direction
+constexpr int kInFlight = 4;  // chunks under way in each direction
 // Up to here everybody exchanges everything: half as many messages, more bytes. Same tree, same bits.
 constexpr std::size_t kSmallBytes = std::size_t{8} << 10;
 
@@ -128,7 +127,7 @@ struct Collectives::Window {
 
 void Collectives::exchange(const Job& job, int to, Range out, int from, Range in, Combine combine) {
   Window window{.to = to, .from = from, .out = out, .in = in, .combine = combine};
-  window.chunk_numel = static_cast<std::int64_t>(kChunkBytes / (job.encoded ? sizeof(bf16) : dtype_size(job.dtype)));
+  window.chunk_numel = static_cast<std::int64_t>(chunk_bytes_ / (job.encoded ? sizeof(bf16) : dtype_size(job.dtype)));
   window.out_chunks = (out.size() + window.chunk_numel - 1) / window.chunk_numel;
   window.in_chunks = (in.size() + window.chunk_numel - 1) / window.chunk_numel;
   while (true) {
@@ -156,7 +155,7 @@ bool Collectives::pump_sends(const Job& job, Window& window) {
     std::size_t nbytes = static_cast<std::size_t>(chunk.size()) * dtype_size(job.dtype);
     if (job.encoded) {
       nbytes = static_cast<std::size_t>(chunk.size()) * sizeof(bf16);
-      std::byte* encoded = scratch(kInFlight + slot, kChunkBytes);
+      std::byte* encoded = scratch(kInFlight + slot, chunk_bytes_);
       encode_bf16(reinterpret_cast<bf16*>(encoded), reinterpret_cast<const float*>(job.at(chunk.begin)), chunk.size());
       data = encoded;
     }
@@ -180,7 +179,7 @@ bool Collectives::pump_receives(const Job& job, Window& window) {
     const int slot = static_cast<int>(window.receive_posted % kInFlight);
     const bool in_place = window.combine == Combine::kStore && !job.encoded;
     const std::size_t width = job.encoded ? sizeof(bf16) : dtype_size(job.dtype);
-    void* data = in_place ? job.at(chunk.begin) : scratch(slot, kChunkBytes);
+    void* data = in_place ? job.at(chunk.begin) : scratch(slot, chunk_bytes_);
     window.receive_requests[static_cast<std::size_t>(slot)] =
         transport_.receive(window.from, job.tag, data, static_cast<std::size_t>(chunk.size()) * width);
     ++window.receive_posted;
@@ -196,12 +195,12 @@ void Collectives::absorb(const Job& job, const Window& window, std::int64_t inde
   std::byte* local = job.at(chunk.begin);
   if (window.combine == Combine::kStore) {
     if (job.encoded)
-      decode_bf16(reinterpret_cast<float*>(local), reinterpret_cast<const bf16*>(scratch(slot, kChunkBytes)), chunk.size());
+      decode_bf16(reinterpret_cast<float*>(local), reinterpret_cast<const bf16*>(scratch(slot, chunk_bytes_)), chunk.size());
     return;
   }
-  const std::byte* remote = scratch(slot, kChunkBytes);
+  const std::byte* remote = scratch(slot, chunk_bytes_);
   if (job.encoded) {
-    std::byte* decoded = scratch(2 * kInFlight, kChunkBytes * 2);
+    std::byte* decoded = scratch(2 * kInFlight, chunk_bytes_ * 2);
     decode_bf16(reinterpret_cast<float*>(decoded), reinterpret_cast<const bf16*>(remote), chunk.size());
     remote = decoded;
   }

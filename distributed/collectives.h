@@ -28,7 +28,9 @@ class Waiter {
 
 class Collectives {
  public:
-  Collectives(Transport& transport, Waiter& waiter) : transport_(transport), waiter_(waiter) {}
+  // `chunk_bytes`: size of a message of a large buffer, a multiple of 8; the same on all ranks.
+  Collectives(Transport& transport, Waiter& waiter, std::size_t chunk_bytes)
+      : transport_(transport), waiter_(waiter), chunk_bytes_(chunk_bytes) {}
 
   // `tag` keeps the messages of one operation apart from the next one's.
   void all_reduce(View buffer, const ReduceOptions& options, int tag);
@@ -66,6 +68,7 @@ class Collectives {
 
   Transport& transport_;
   Waiter& waiter_;
+  const std::size_t chunk_bytes_;
   std::vector<std::vector<std::byte>> scratch_;
 };
 

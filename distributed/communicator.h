@@ -3,7 +3,7 @@
 // ones too, strictly in the order of submission, so every rank must submit the same operations in the same order.
 //
 // Nothing waits for ever: an operation that misses its deadline ends in a verdict that names the late ranks (see wait).
-// No call spins: waiting is polling with sleeps of 5 to 200 us. Calls may come from any thread, one at a time.
+// No call spins: waiting is polling with sleeps of 5 us to 1 ms. Calls may come from any thread, one at a time.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -49,6 +49,9 @@ struct OperationTimes {  // steady clock, ns
 struct CommunicatorOptions {
   double deadline_seconds = 60;  // for each operation, from the moment that this rank starts it
   std::string report_dir;        // if not empty, a verdict also writes collectives_rank<r>.txt there
+  // Large buffers travel in messages of this size, a multiple of 8; the same on all ranks. 1 MiB: large enough for a
+  // message's cost not to count, small enough to stay in the second-level cache while it is added.
+  std::size_t chunk_bytes = std::size_t{1} << 20;
   // Ends the process when an operation failed and the caller didn't come to hear of it within a second (it is stuck
   // elsewhere). Default: prints the message to stderr and calls _exit(code). Injectable for tests.
   std::function<void(ExitCode, const std::string& message)> on_abandoned;

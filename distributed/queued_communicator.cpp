@@ -31,7 +31,7 @@ void print_and_exit(ExitCode code, const std::string& message) {
 
 QueuedCommunicator::QueuedCommunicator(std::unique_ptr<Transport> transport, const CommunicatorOptions& options)
     : transport_(std::move(transport)),
-      collectives_(*transport_, *this),
+      collectives_(*transport_, *this, options.chunk_bytes),
       on_abandoned_(options.on_abandoned ? options.on_abandoned : print_and_exit),
       hosts_(static_cast<std::size_t>(transport_->size()), "?"),
       start_ns_(now_ns()),
@@ -210,7 +210,7 @@ void QueuedCommunicator::execute(Operation& operation) {
     recorder_.at(operation.number).started_ns = operation.times.started_ns - start_ns_;
   }
   deadline_ns_ = operation.times.started_ns + to_ns(deadline_seconds_);
-  backoff_us_ = 0;
+  waiting_since_ns_ = 0;
   if (operation.kind == Kind::kAllReduce)
     collectives_.all_reduce(operation.buffer, operation.options, tag);
   else if (operation.kind == Kind::kAllGather)
@@ -227,13 +227,17 @@ void QueuedCommunicator::execute(Operation& operation) {
   done_.notify_all();
 }
 
+// Sleeps for a sixteenth of the time waited so far, 5 us to 1 ms: what a late look adds stays small beside the wait, and
+// waiting for a slow rank leaves the processor to those who compute.
 void QueuedCommunicator::pause() {
   if (stop_) throw Stopped{};
+  const std::int64_t now = now_ns();
+  if (now > deadline_ns_) throw DeadlineMissed{};
+  if (waiting_since_ns_ == 0) waiting_since_ns_ = now;
+  const std::int64_t sleep_ns = std::clamp<std::int64_t>((now - waiting_since_ns_) / 16, 5'000, 1'000'000);
   // Looking for control messages costs as much as looking for data: only when data is slow.
-  if (backoff_us_ >= 160) serve();
-  if (now_ns() > deadline_ns_) throw DeadlineMissed{};
-  backoff_us_ = std::clamp(backoff_us_ * 2, 5, 200);
-  std::this_thread::sleep_for(std::chrono::microseconds(backoff_us_));
+  if (sleep_ns > 100'000) serve();
+  std::this_thread::sleep_for(std::chrono::nanoseconds(sleep_ns));
 }
 
 void QueuedCommunicator::serve() {

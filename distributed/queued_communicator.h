@@ -72,7 +72,7 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   void thread_main();
   Operation* next_operation();
   void execute(Operation& operation);
-  void progressed() override { backoff_us_ = 0; }
+  void progressed() override { waiting_since_ns_ = 0; }
   void pause() override;
   void serve();  // control messages, aborts. Throws when a peer has aborted
   void serve_control();
@@ -108,7 +108,7 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   bool abort_done_ = false;
   std::atomic<bool> stop_{false};
 
-  int backoff_us_ = 0;                                      // communication thread only, like all below
+  std::int64_t waiting_since_ns_ = 0;                       // communication thread only, like all below. 0: not waiting
   std::int64_t deadline_ns_ = 0;                            // of the operation under way
   std::vector<std::byte> control_;
   std::vector<std::optional<Status>> answers_;

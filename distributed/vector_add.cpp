@@ -26,6 +26,25 @@ void divide_loop(T* values, std::int64_t n, std::int64_t divisor) {
   }
 }
 
+// The conversions are a dozen integer operations an element: with the baseline's 16-byte vectors they, not the memory,
+// set the pace (0.35 against 0.17 ns an element), so they exist twice. The bits are the same.
+#if defined(__x86_64__)
+#define LS_WIDE __attribute__((target("avx2")))
+const bool has_wide = __builtin_cpu_supports("avx2") != 0;
+#else
+#define LS_WIDE
+constexpr bool has_wide = false;
+#endif
+
+[[gnu::always_inline]] inline void encode_loop(bf16* out, const float* values, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = bf16(values[i]);
+}
+[[gnu::always_inline]] inline void round_loop(float* values, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) values[i] = static_cast<float>(bf16(values[i]));
+}
+LS_WIDE void encode_wide(bf16* out, const float* values, std::int64_t n) { encode_loop(out, values, n); }
+LS_WIDE void round_wide(float* values, std::int64_t n) { round_loop(values, n); }
+
 [[noreturn]] void unsupported(DType dtype) {
   throw InternalError("reduction of " + std::string(dtype_name(dtype)) + "; only f32 and f64 are reduced");
 }
@@ -42,7 +61,7 @@ void add_arrays(DType dtype, void* out, const void* left, const void* right, std
 }
 
 void encode_bf16(bf16* out, const float* values, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) out[i] = bf16(values[i]);
+  has_wide ? encode_wide(out, values, n) : encode_loop(out, values, n);
 }
 
 void decode_bf16(float* out, const bf16* values, std::int64_t n) {
@@ -50,7 +69,7 @@ void decode_bf16(float* out, const bf16* values, std::int64_t n) {
 }
 
 void round_to_bf16(float* values, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) values[i] = static_cast<float>(bf16(values[i]));
+  has_wide ? round_wide(values, n) : round_loop(values, n);
 }
 
 void divide_array(DType dtype, void* values, std::int64_t n, std::int64_t divisor) {

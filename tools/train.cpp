@@ -79,7 +79,11 @@ void print_summary(const TrainOutcome& outcome, const TrainOptions& options, con
 int run_train(const TrainOptions& options, const std::string& binary) {
   const LoadedConfig loaded = load_and_validate(options.config);
   return run_job(job_options(loaded.config()), [&](Communicator& comm) {
-    const TrainOutcome outcome = train({.loaded = loaded, .resume = parse_resume(options.resume), .allow_changes = options.allow_changes}, comm);
+    const TrainOutcome outcome = train({.loaded = loaded,
+                                        .resume = parse_resume(options.resume),
+                                        .allow_changes = options.allow_changes,
+                                        .console = options.json ? stderr : stdout},
+                                       comm);
     if (comm.rank() == 0) {
       if (options.json)
         std::puts(summary(outcome, comm.size()).dump(2).c_str());
@@ -99,7 +103,7 @@ void add_train(CLI::App& app, Run& run) {
   command->add_option("--resume", options->resume,
                       "auto (newest checkpoint, or a fresh start), latest (an error if there is none), best, or the path of a checkpoint");
   command->add_flag("--allow-changes", options->allow_changes, "Resume although the config differs where that makes it another run");
-  command->add_flag("--json", options->json, "End with one JSON object instead of the summary");
+  command->add_flag("--json", options->json, "Print one JSON object at the end; everything else goes to stderr");
   command->callback([=, &app, &run] {
     run = [=, &app] { return run_train(*options, app.get_name()); };
   });

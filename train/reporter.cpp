@@ -3,9 +3,7 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <vector>
 
 #include "proto/config.pb.h"
@@ -46,12 +44,12 @@ MetricsOptions metrics_options(const proto::Logging& config, std::optional<std::
 
 class Reporter::Impl {
  public:
-  Impl(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step)
+  Impl(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step, std::FILE* console)
       : plan_(session.plan),
         every_steps_(session.config().logging().every_steps()),
         metrics_(run_dir, metrics_options(session.config().logging(), resume_step)),
-        progress_([](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); std::fflush(stdout); },
-                  detect_progress_options(STDOUT_FILENO)) {
+        progress_([console](std::string_view text) { std::fwrite(text.data(), 1, text.size(), console); std::fflush(console); },
+                  detect_progress_options(fileno(console))) {
     init_logging(0, run_dir);
     set_log_console([this](LogLevel, std::string_view line) { progress_.message(line); });
   }
@@ -171,8 +169,8 @@ class Reporter::Impl {
   std::int64_t trained_steps_ = 0;
 };
 
-Reporter::Reporter(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step)
-    : impl_(std::make_unique<Impl>(session, run_dir, resume_step)) {}
+Reporter::Reporter(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step, std::FILE* console)
+    : impl_(std::make_unique<Impl>(session, run_dir, resume_step, console)) {}
 Reporter::~Reporter() = default;
 void Reporter::say(const std::string& text) { log_info(text); }
 void Reporter::warn(const std::string& text) { impl_->warn(text); }

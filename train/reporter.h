@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,8 +21,8 @@ namespace lockstep {
 
 class Reporter {
  public:
-  // Opens the metric files and the log in `run_dir`; `resume_step` absent: a new run.
-  Reporter(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step);
+  // Opens the metric files and the log in `run_dir`; `resume_step` absent: a new run. `console`: stdout or stderr.
+  Reporter(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step, std::FILE* console);
   ~Reporter();
 
   void say(const std::string& text);   // the terminal and the log

@@ -50,8 +50,8 @@ RunPosition load_on_root(Session& session, const CheckpointInfo& from, bool allo
   load_checkpoint(posix_fs(), from.path, saved);
   RunPosition position;
   position.step = restore_state(saved, session);
-  const auto eval_step = saved.counters.find("last_eval_step");
-  if (eval_step != saved.counters.end()) position.last_eval_step = eval_step->second;
+  const auto eval_step = saved.accumulators.find(kLastEvalStep);
+  if (eval_step != saved.accumulators.end()) position.last_eval_step = static_cast<std::int64_t>(eval_step->second);
   position.best_top1 = saved.best_metric.value_or(-1);
   position.accumulators = saved.accumulators;
   return position;

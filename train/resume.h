@@ -14,6 +14,9 @@
 
 namespace lockstep {
 
+// The accumulator that says after which step the run was last evaluated. Not part of the digest: looking changes nothing.
+inline constexpr const char* kLastEvalStep = "last_eval_step";
+
 // Where a run stands, beside its tensors. The same on every rank but for the accumulators (rank 0 only).
 struct RunPosition {
   std::int64_t step = 0;

@@ -67,7 +67,7 @@ class Trainer {
         [this](const SaveReport& report) { reporter_->saved(report); });
     std::optional<std::int64_t> resume_step;
     if (folder_->resume_from()) resume_step = static_cast<std::int64_t>(folder_->resume_from()->manifest.facts.step);
-    reporter_ = std::make_unique<Reporter>(session_, folder_->path(), resume_step);
+    reporter_ = std::make_unique<Reporter>(session_, folder_->path(), resume_step, request_.console);
     for (const std::string& text : early_warnings_) reporter_->warn(text);
     comm_.set_report_dir(folder_->path() + "/logs");
   }
@@ -144,9 +144,9 @@ class Trainer {
 
   TrainingState state() const {
     TrainingState state = capture_state(session_, step());
-    state.counters["last_eval_step"] = position_.last_eval_step;
     if (outcome_.best_top1 >= 0) state.best_metric = outcome_.best_top1;
     state.accumulators = reporter_->accumulators();
+    state.accumulators[kLastEvalStep] = static_cast<double>(position_.last_eval_step);
     for (const BadSample& bad : loader_->bad_samples().list()) state.bad_samples.push_back({bad.name, bad.reason});
     return state;
   }

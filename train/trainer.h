@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <string>
 
@@ -19,6 +20,7 @@ struct TrainRequest {
   LoadedConfig loaded;
   ResumeRequest resume;
   bool allow_changes = false;  // resume although the config differs where it must not
+  std::FILE* console = stdout;  // where rank 0 shows banner and progress
 };
 
 // The same on every rank, except `run_dir` and `digest` (rank 0 only).

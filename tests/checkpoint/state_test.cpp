@@ -8,7 +8,6 @@
 
 #include "tests/checkpoint/memory_fs.h"
 #include "tests/checkpoint/sample_state.h"
-#include "train/checkpoint/replica_check.h"
 
 namespace lockstep::test {
 namespace {
@@ -100,25 +99,6 @@ TEST(ContractDifferences, SeparatesAnotherRunFromOtherBits) {
   const ContractDifferences found = contract_differences(saved, current);
   EXPECT_EQ(found.breaking, std::vector<std::string>{"shards: saved 8, now 4"});
   EXPECT_EQ(found.bits, (std::vector<std::string>{"threads per shard: saved 1, now 2", "dnnl: saved 2.6.3, now 3.1"}));
-}
-
-TEST(ReplicaCheck, NamesTheTensorAndTheRankOfAnySingleFlippedBit) {
-  RandomStream random({.seed = 9});
-  for (int round = 0; round < 200; ++round) {
-    const TrainingState state = sample_state(5);
-    TrainingState flipped = sample_state(5);
-    const std::size_t index = random.below(7);
-    Tensor& tensor = index < 5 ? flipped.model[index].tensor : flipped.optimizer[index - 5].tensor;
-    static_cast<unsigned char*>(tensor.ptr())[random.below(tensor.nbytes())] ^= static_cast<unsigned char>(1u << random.below(8));
-    const std::uint64_t bad = random.below(4);
-    std::vector<std::vector<std::uint64_t>> by_rank(4, replica_hashes(state));
-    EXPECT_FALSE(replica_disagreement(state, by_rank).has_value());
-    by_rank[bad] = replica_hashes(flipped);
-    const auto message = replica_disagreement(state, by_rank);
-    ASSERT_TRUE(message.has_value());
-    const std::string name = index < 5 ? state.model[index].name : state.optimizer[index - 5].name;
-    EXPECT_NE(message->find("'" + name + "' of rank(s) " + std::to_string(bad) + " differs"), std::string::npos) << *message;
-  }
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ const std::vector<std::int64_t> kSizes = {1, 3, 17, 1000, 2048, 2049, 65537, 300
 template <class T>
 std::vector<std::vector<T>> reduce(int ranks, std::int64_t n, const ReduceOptions& options,
                                    const std::function<std::vector<T>(int)>& input) {
-  LocalGroup group(ranks);
+  LocalGroup group(ranks, {.chunk_bytes = 16 << 10});  // small: many chunks in flight
   std::vector<std::vector<T>> results(static_cast<std::size_t>(ranks));
   group.run([&](Communicator& comm) {
     Tensor buffer = tensor_of(input(comm.rank()));

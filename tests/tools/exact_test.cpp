@@ -57,6 +57,18 @@ TEST_F(Exact, GlobalBatchNormIsExactToo) {
   EXPECT_NE(one, golden());
 }
 
+TEST_F(Exact, BatchNormOverGroupsOfShardsIsExactToo) {
+  const Args groups{"--set", "model.batch_norm={scope: GROUP group_shards: 2}"};
+  const std::string one = digest_after(1, folder() / "group1", groups);
+  EXPECT_EQ(digest_after(2, folder() / "group2", groups), one);
+  EXPECT_EQ(digest_after(4, folder() / "group4", groups), one);
+  EXPECT_NE(one, golden());
+}
+
+TEST_F(Exact, GradientsRoundedOnTheWireGiveOtherBitsButTrain) {
+  EXPECT_NE(digest_after(2, folder() / "bf16", {"--set", "distributed.wire=BF16"}), golden());
+}
+
 TEST_F(Exact, AResumeAtEveryStepGivesTheSameBits) {
   for (int step = 1; step < 20; ++step) {
     char name[32];

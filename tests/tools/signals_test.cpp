@@ -132,5 +132,24 @@ TEST_F(Signals, ARankKilledEndsTheJobWithinThreeSecondsAndTheNextStartResumes) {
   }
 }
 
+TEST_F(Signals, AStoppedRankIsNamedAndTheJobEndsAtTheDeadline) {
+  const std::string run_dir = *folder_ / "stopped";
+  Args args = train_args(run_dir);
+  args.insert(args.end(), {"--set", "distributed.deadline_s=2"});
+  Command job(mpi(2, args));
+  ASSERT_TRUE(wait_for([&] { return has_checkpoint(run_dir); }, 30));
+  std::vector<int> pids = rank_pids(run_dir);
+  ASSERT_GE(pids.size(), 2u);
+  std::sort(pids.begin(), pids.end());
+  kill(pids[1], SIGSTOP);
+  const CommandResult result = job.wait(20);
+  EXPECT_EQ(result.exit_code, 75) << result.err;
+  EXPECT_LT(result.seconds, 20);
+  EXPECT_THAT(result.err, HasSubstr("rank 1")) << "the late rank is named";
+  EXPECT_THAT(result.err, HasSubstr("bucket")) << "and what the others wait for";
+  EXPECT_TRUE(wait_for([&] { return rank_pids(run_dir).empty(); }, 5)) << "no rank may survive";
+  resume_and_compare(run_dir, 2);
+}
+
 }  // namespace
 }  // namespace lockstep::testing

@@ -39,7 +39,8 @@ std::string manifest_json(const Manifest& manifest) {
   json["best_metric"] = facts.best_metric ? Json(*facts.best_metric) : Json(nullptr);
   json["accumulators"] = facts.accumulators;
   json["bad_samples"] = Json::array();
-  for (const QuarantinedSample& bad : facts.bad_samples) json["bad_samples"].push_back({{"sample", bad.sample}, {"reason", bad.reason}});
+  for (const QuarantinedSample& bad : facts.bad_samples)
+    json["bad_samples"].push_back({{"sample", bad.sample}, {"reason", bad.reason}});
   json["provenance"] = {{"build_id", facts.provenance.build_id}, {"libraries", facts.provenance.libraries},
                         {"cpu_isa", facts.provenance.cpu_isa}, {"world_size", facts.provenance.world_size},
                         {"host", facts.provenance.host}};

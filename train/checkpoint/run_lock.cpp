@@ -110,16 +110,16 @@ void refuse_if_held(Fs& fs, const std::string& folder, const std::string& path, 
   }
   if (!holder) {
     if (silence > kStartingUp_s) return;
-    throw UserError(fmt::format("{}: another job is starting in this run folder ({}); wait for it or use another --run-dir", folder,
-                                path), ExitCode::kCantCreate);
+    throw UserError(fmt::format("{}: another job is starting in this run folder ({}); wait for it or use another --run-dir",
+                                folder, path), ExitCode::kCantCreate);
   }
   const bool same_host = holder->host == options.identity.host;
   const bool alive = same_host ? holder->boot_id == options.identity.boot_id && is_alive(*holder) : silence <= options.silent_s;
   if (!alive) return;
-  const std::string hint = same_host ? "wait for it to end or stop it"
-                                     : fmt::format("if that host is gone, wait until it has been silent for {:.0f} s", options.silent_s);
-  throw UserError(fmt::format("{}: the run folder is held by process {} on {} (lock {}, last sign of life {:.0f} s ago): {}, or use "
-                              "another --run-dir", folder, holder->pid, holder->host, path, std::max(0.0, silence), hint),
+  std::string hint = "wait for it to end or stop it";
+  if (!same_host) hint = fmt::format("if that host is gone, wait until it has been silent for {:.0f} s", options.silent_s);
+  throw UserError(fmt::format("{}: the run folder is held by process {} on {} (lock {}, last sign of life {:.0f} s ago): {}, or "
+                              "use another --run-dir", folder, holder->pid, holder->host, path, std::max(0.0, silence), hint),
                   ExitCode::kCantCreate);
 }
 
@@ -205,8 +205,8 @@ void check_fence(Fs& fs, const std::string& run_folder, std::uint64_t generation
   throw EnvironmentError(
       existing.empty() ? fmt::format("{}: this job's lock {} is gone; nothing more is written here", run_folder,
                                      lock_path(run_folder, generation))
-                       : fmt::format("{}: another job has taken over this run folder (generation {}, this one is {}); nothing more is "
-                                     "written here", run_folder, existing.back(), generation), ExitCode::kCantCreate);
+                       : fmt::format("{}: another job has taken over this run folder (generation {}, this one is {}); nothing "
+                                     "more is written here", run_folder, existing.back(), generation), ExitCode::kCantCreate);
 }
 
 }  // namespace lockstep

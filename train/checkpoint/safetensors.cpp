@@ -55,7 +55,8 @@ std::string header_bytes(const std::vector<SafetensorsEntry>& entries, const std
   std::uint64_t begin = 0;
   for (const SafetensorsEntry& entry : entries) {
     json += fmt::format(R"({}{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json.size() > 1 ? "," : "",
-                        quoted(entry.name), safetensors_dtype(entry.dtype), fmt::join(extents_of(entry.shape), ","), begin, begin + entry.nbytes);
+                        quoted(entry.name), safetensors_dtype(entry.dtype), fmt::join(extents_of(entry.shape), ","), begin,
+                        begin + entry.nbytes);
     begin += entry.nbytes;
   }
   json += "}";

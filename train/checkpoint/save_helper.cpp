@@ -102,7 +102,9 @@ std::string encode_answer(const SaveAnswer& answer) {
   const auto dump = [&] { return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); };
   std::string text = dump();
   if (text.size() > kAnswerCapBytes) {
-    json["warnings"] = {fmt::format("{} warnings, the first: {}", answer.warnings.size(), answer.warnings.front().substr(0, 1000))};
+    const std::string first = answer.warnings.empty() ? "" : answer.warnings.front().substr(0, 1000);
+    json["warnings"] = {fmt::format("{} warnings, the first: {}", answer.warnings.size(), first)};
+    json["error"] = answer.error.substr(0, 4000);
     text = dump();
   }
   return text;
@@ -156,7 +158,8 @@ SaveOrder snapshot(const TrainingState& state, bool is_best, SharedMemory& memor
   const auto place = [&](const char* file, const std::vector<NamedTensor>& tensors) {
     ManifestFile listed{file, 0, {}, {}};
     for (const auto& [name, tensor] : tensors) {
-      LS_CHECK(tensor.device().kind == DeviceKind::kCpu, "checkpoint: '" + name + "' is on " + tensor.device().str() + ", want host memory");
+      LS_CHECK(tensor.device().kind == DeviceKind::kCpu,
+               "checkpoint: '" + name + "' is on " + tensor.device().str() + ", want host memory");
       listed.tensors.push_back({{name, tensor.dtype(), tensor.shape(), end, tensor.nbytes()}, {}});
       end += aligned(tensor.nbytes());
     }
@@ -205,7 +208,8 @@ std::string HelperProcess::reap(double timeout_s) {
   while ((ended = ::waitpid(pid_, &status, WNOHANG)) == 0 && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   if (ended != pid_) return "";
-  return WIFSIGNALED(status) ? fmt::format("killed by signal {}", WTERMSIG(status)) : fmt::format("exit code {}", WEXITSTATUS(status));
+  if (WIFSIGNALED(status)) return fmt::format("killed by signal {}", WTERMSIG(status));
+  return fmt::format("exit code {}", WEXITSTATUS(status));
 }
 
 void HelperProcess::send(const SaveOrder& order) {

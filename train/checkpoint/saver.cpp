@@ -81,8 +81,8 @@ void CheckpointSaver::fail(const std::string& message, ExitCode code, bool throw
   if (throw_now || code == ExitCode::kCantCreate) throw EnvironmentError(message, code);
   saver_options_.warn(message);
   if (stats_.failed_in_row >= saver_options_.max_failures)
-    throw EnvironmentError(fmt::format("{} checkpoints in a row failed, so training stops; the last: {}", stats_.failed_in_row, message),
-                           ExitCode::kIo);
+    throw EnvironmentError(fmt::format("{} checkpoints in a row failed, so training stops; the last: {}", stats_.failed_in_row,
+                                       message), ExitCode::kIo);
 }
 
 void CheckpointSaver::poll() {
