@@ -152,24 +152,24 @@ AugmentDraw draw_augment(const AugmentOptions& options, int height, int width, s
 }
 
 std::string augment_misfit(const AugmentOptions& options, int height, int width) {
-  const bool exact = height == options.out_height && width == options.out_width;
-  const int pad = options.crop == Crop::kPadCrop ? options.pad : 0;
-  const bool covers = height + 2 * pad >= options.out_height && width + 2 * pad >= options.out_width;
-  if (options.crop == Crop::kNone ? exact : options.crop != Crop::kPadCrop || covers) return {};
+  const int pad = options.pad;
+  if (options.crop != Crop::kPadCrop || (height + 2 * pad >= options.out_height && width + 2 * pad >= options.out_width))
+    return {};
   return fmt::format(
-      "image size: got {}x{} (height x width), want {}x{}{}.\nChoose a crop with a resize, or another input size.",
-      height, width, options.out_height, options.out_width,
-      options.crop == Crop::kPadCrop ? fmt::format(" or larger (after {} pixels of padding)", pad) : "");
+      "image size: got {}x{} (height x width), want {}x{} or larger (after {} pixels of padding).\nChoose a crop with a "
+      "resize, or another input size.",
+      height, width, options.out_height, options.out_width, pad);
 }
 
 void apply_augment(const AugmentOptions& options, const AugmentDraw& draw, const Image& image, ResizeScratch& scratch,
                    std::uint8_t* out) {
-  if (options.crop == Crop::kNone || options.crop == Crop::kPadCrop) return copy_window(draw, image, out);
-  const bool centre = options.crop == Crop::kResizeCentreCrop;
-  ResizeJob job =
-      centre ? centre_job(options, image) : ResizeJob{.to_height = options.out_height, .to_width = options.out_width};
+  const bool same_size = image.height == options.out_height && image.width == options.out_width;
+  if (options.crop == Crop::kPadCrop || (options.crop == Crop::kNone && same_size)) return copy_window(draw, image, out);
+  ResizeJob job = options.crop == Crop::kResizeCentreCrop
+                      ? centre_job(options, image)
+                      : ResizeJob{.to_height = options.out_height, .to_width = options.out_width};
   const AugmentDraw whole{.height = image.height, .width = image.width};
-  const AugmentDraw& window = centre ? whole : draw;
+  const AugmentDraw& window = options.crop == Crop::kRandomResizedCrop ? draw : whole;
   job.row_bytes = static_cast<std::ptrdiff_t>(image.width) * image.channels;
   job.pixels = image.pixels + window.top * job.row_bytes + static_cast<std::ptrdiff_t>(window.left) * image.channels;
   job.height = window.height;

@@ -12,7 +12,7 @@
 namespace lockstep {
 
 enum class Crop : std::uint8_t {
-  kNone,               // the image must already have the output size
+  kNone,               // the whole image, resized where it has another size
   kPadCrop,            // zeros added on all four sides, then a random window of the output size
   kRandomResizedCrop,  // a random window by area and aspect ratio, resized to the output size (torchvision's rule)
   kResizeCentreCrop,   // short side resized to resize_short, then the centre: for evaluation
@@ -42,7 +42,8 @@ struct AugmentDraw {
 AugmentDraw draw_augment(const AugmentOptions& options, int height, int width, std::uint64_t seed, std::int64_t epoch,
                          std::int64_t sample);
 
-// Why an image of this size cannot be used with these options (got, want, fix); empty when it can.
+// Why an image of this size cannot be used with these options (got, want, fix); empty when it can. Only kPadCrop, which
+// never resizes, has images that do not fit.
 std::string augment_misfit(const AugmentOptions& options, int height, int width);
 
 // Writes (out_height, out_width, channels) to `out`. The image must fit.

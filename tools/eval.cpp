@@ -56,8 +56,9 @@ int run_eval(const EvalOptions& options) {
   const CheckpointInfo info = find_checkpoint(options.path, options.best);
   const LoadedConfig loaded = saved_config(info, options);
   const proto::Config& config = loaded.config();
-  return run_job({}, [&](Communicator& comm) {
-    const auto classes = static_cast<int>(info.manifest.facts.counters.at("classes"));
+  return run_job({.deadline_s = config.distributed().deadline_s()}, [&](Communicator& comm) {
+    const auto& counters = info.manifest.facts.counters;
+    const int classes = counters.count("classes") > 0 ? static_cast<int>(counters.at("classes")) : 0;
     const std::unique_ptr<Source> source = open_split(config, Split::kEval, classes);
     const ImageSize image = image_size(config, *source);
     Network network = make_network(config, image, classes);

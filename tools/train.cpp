@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 
 #include "core/error.h"
@@ -52,12 +53,33 @@ nlohmann::ordered_json summary(const TrainOutcome& outcome, int ranks) {
   return object;
 }
 
-// How this job was started, for the hints: "mpirun -n 2 build/cpu/lockstep".
-std::string launch_text(int ranks, const std::string& binary) {
-  return ranks > 1 ? fmt::format("mpirun -n {} {}", ranks, binary) : binary;
+std::string shell_word(const std::string& word) {
+  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,+@%") == std::string::npos) return word;
+  std::string text = "'";
+  for (const char c : word) c == '\'' ? text += "'\\''" : text += c;
+  return text + "'";
 }
 
-void print_summary(const TrainOutcome& outcome, const TrainOptions& options, const std::string& binary, int ranks) {
+// The command that goes on with this run: this one, as it was typed, with its run folder and --resume auto.
+std::string resume_command(int ranks, const std::string& run_dir) {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> words;
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  std::string text;
+  if (ranks > 1) {
+    const char* script = std::getenv("LOCKSTEP_LAUNCHER");  // tools/mpi.sh
+    text = script != nullptr ? fmt::format("{} {} ", script, ranks) : fmt::format("mpirun -n {} ", ranks);
+  }
+  const auto is_ours = [](const std::string& word, const std::string& option) { return word == option || word.rfind(option + "=", 0) == 0; };
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const bool dropped = is_ours(words[i], "--run-dir") || is_ours(words[i], "--resume");
+    if (dropped && words[i].find('=') == std::string::npos) ++i;  // and its value
+    if (!dropped) text += shell_word(words[i]) + " ";
+  }
+  return text + fmt::format("--run-dir {} --resume auto", shell_word(run_dir));
+}
+
+void print_summary(const TrainOutcome& outcome, const std::string& binary, int ranks) {
   std::string text;
   const auto line = [&](const char* name, const std::string& value) { text += fmt::format("{:<12}{}\n", name, value); };
   if (outcome.stopped)
@@ -72,7 +94,7 @@ void print_summary(const TrainOutcome& outcome, const TrainOptions& options, con
   if (outcome.step >= outcome.total_steps)
     line("evaluate it", fmt::format("{} eval {}", binary, outcome.run_dir));
   else
-    line("go on with", fmt::format("{} train {} --run-dir {} --resume auto", launch_text(ranks, binary), options.config.file, outcome.run_dir));
+    line("go on with", resume_command(ranks, outcome.run_dir));
   std::fputs(text.c_str(), stdout);
 }
 
@@ -88,7 +110,7 @@ int run_train(const TrainOptions& options, const std::string& binary) {
       if (options.json)
         std::puts(summary(outcome, comm.size()).dump(2).c_str());
       else
-        print_summary(outcome, options, binary, comm.size());
+        print_summary(outcome, binary, comm.size());
     }
     return static_cast<int>(outcome.stopped ? ExitCode::kTempFail : ExitCode::kOk);
   });

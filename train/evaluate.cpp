@@ -9,15 +9,32 @@
 
 namespace lockstep {
 
-EvalResult evaluate(Network& network, EvalLoader& loader, std::int64_t samples, std::int64_t batch, Communicator& comm) {
+namespace {
+
+constexpr std::int64_t kVoteEvery = 8;  // batches
+
+bool somebody_stops(Communicator& comm, bool mine) {
+  for (const std::uint8_t vote : comm.all_gather_values(static_cast<std::uint8_t>(mine), "evaluation: votes to stop"))
+    if (vote != 0) return true;
+  return false;
+}
+
+}  // namespace
+
+EvalResult evaluate(Network& network, EvalLoader& loader, std::int64_t samples, std::int64_t batch, Communicator& comm,
+                    const std::function<bool()>& stop) {
   const std::int64_t begin = steady_ns();
   const std::int64_t all_batches = (samples + batch - 1) / batch;
   const auto per_rank = static_cast<std::size_t>((all_batches + comm.size() - 1) / comm.size());
   std::vector<ShardSums> mine(per_rank);  // ranks with fewer batches leave zeros
-  std::size_t done = 0;
-  while (Batch next = loader.next()) {
-    LS_CHECK(done < per_rank, "evaluation: more batches than expected");
-    mine[done++] = evaluate_batch(network, {next.images(), next.labels()});
+  // The loop is over rounds, not over this rank's batches: all ranks vote at the same rounds, those without a batch too.
+  for (std::size_t round = 0; round < per_rank; ++round) {
+    if (static_cast<std::int64_t>(round) % kVoteEvery == 0 && somebody_stops(comm, stop())) return {.interrupted = true};
+    if (const Batch next = loader.next()) mine[round] = evaluate_batch(network, {next.images(), next.labels()});
+  }
+  if (loader.batches() == static_cast<std::int64_t>(per_rank)) {  // the others' last round ended the loader's pass
+    const Batch none = loader.next();
+    LS_CHECK(!none, "evaluation: more batches than expected");
   }
   std::vector<ShardSums> all(per_rank * static_cast<std::size_t>(comm.size()));
   comm.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)), "evaluation sums");

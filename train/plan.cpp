@@ -24,6 +24,16 @@ int norm_shards(const proto::BatchNorm& norm, int shards) {
   return 1;
 }
 
+// What the user may expect of the bits.
+std::string describe_reduction(const proto::Distributed& config, int shards) {
+  if (config.wire() == proto::Distributed::BF16)
+    return proto::Distributed::Reduction_Name(config.reduction()) + ", bf16 on the wire: the bits depend on the number of ranks";
+  if (config.reduction() == proto::Distributed::FAST) return "FAST: the bits depend on the number of ranks";
+  std::string worlds = "1";
+  for (int ranks = 2; ranks <= shards && shards % ranks == 0; ranks *= 2) worlds += fmt::format(", {}", ranks);
+  return "EXACT: the same bits at " + worlds + " ranks";
+}
+
 }  // namespace
 
 RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::int64_t eval_samples, int ranks) {
@@ -44,11 +54,12 @@ RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::
   return plan;
 }
 
-std::vector<std::pair<std::string, std::string>> describe_plan(const RunPlan& plan, const Schedule& schedule) {
+std::vector<std::pair<std::string, std::string>> describe_plan(const proto::Config& config, const RunPlan& plan, const Schedule& schedule) {
   return {
       {"data", fmt::format("{} training images, {} evaluation images", plan.train_samples, plan.eval_samples)},
       {"global batch", fmt::format("{} = {} shards x {}", plan.global_batch, plan.shards, plan.shard_batch)},
       {"ranks", fmt::format("{}, each runs {} shard{} a step", plan.ranks, plan.shards_per_rank, plan.shards_per_rank > 1 ? "s, one after the other," : "")},
+      {"reduction", describe_reduction(config.distributed(), plan.shards)},
       {"batch norm sees", fmt::format("{} images", plan.norm_shards * plan.shard_batch)},
       {"steps", fmt::format("{} an epoch, {} in all ({:.4g} epochs)", plan.steps_per_epoch, plan.total_steps, plan.epoch_of(plan.total_steps))},
       {"learning rate", fmt::format("peak {:.6g}, first step {:.6g}, last step {:.6g}", schedule.peak(), schedule.lr(0),

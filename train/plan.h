@@ -31,7 +31,7 @@ struct RunPlan {
 // Throws UserError when ranks do not divide the shards or the data set is smaller than one global batch.
 RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::int64_t eval_samples, int ranks);
 
-// The derived values of the banner, in reading order: "steps per epoch" -> "468", ...
-std::vector<std::pair<std::string, std::string>> describe_plan(const RunPlan& plan, const Schedule& schedule);
+// The derived values of the banner, in reading order: "steps" -> "468 an epoch, ...", ...
+std::vector<std::pair<std::string, std::string>> describe_plan(const proto::Config& config, const RunPlan& plan, const Schedule& schedule);
 
 }  // namespace lockstep

@@ -54,6 +54,7 @@ RunPosition load_on_root(Session& session, const CheckpointInfo& from, bool allo
   if (eval_step != saved.accumulators.end()) position.last_eval_step = static_cast<std::int64_t>(eval_step->second);
   position.best_top1 = saved.best_metric.value_or(-1);
   position.accumulators = saved.accumulators;
+  for (const QuarantinedSample& bad : saved.bad_samples) position.bad_samples[bad.sample] = bad.reason;
   return position;
 }
 

@@ -17,12 +17,13 @@ namespace lockstep {
 // The accumulator that says after which step the run was last evaluated. Not part of the digest: looking changes nothing.
 inline constexpr const char* kLastEvalStep = "last_eval_step";
 
-// Where a run stands, beside its tensors. The same on every rank but for the accumulators (rank 0 only).
+// Where a run stands, beside its tensors. The same on every rank but for the accumulators and bad samples (rank 0 only).
 struct RunPosition {
   std::int64_t step = 0;
   std::int64_t last_eval_step = -1;
   double best_top1 = -1;  // percent
   std::map<std::string, double> accumulators;
+  std::map<std::string, std::string> bad_samples;  // name -> reason
 };
 
 // Collective. `from` matters on rank 0 only; absent there: a fresh start. Throws UserError on rank 0 when the checkpoint

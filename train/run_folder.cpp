@@ -6,22 +6,38 @@
 
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "proto/config.pb.h"
 #include "train/build_info.h"
-#include "train/clock.h"
 
 namespace lockstep {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kHeartbeatNs = 5'000'000'000;
+constexpr std::chrono::seconds kHeartbeat{5};
+
+// Keeps the lock's sign of life fresh, whatever the training is busy with. A failure is not fatal here: if the lock is really
+// lost, the fence before the next checkpoint says so.
+void beat(const std::stop_token& stop, RunLock& lock) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock guard(mutex);
+  while (!wake.wait_for(guard, stop, kHeartbeat, [&] { return stop.stop_requested(); })) {
+    try {
+      lock.heartbeat();
+    } catch (const EnvironmentError&) {
+      continue;
+    }
+  }
+}
 
 void make_folders(const std::string& path) {
   std::error_code error;
@@ -37,7 +53,7 @@ std::string run_id(std::uint64_t generation) { return fmt::format("{}-{}", gener
 
 CheckpointOptions store_options(const proto::Checkpoint& config, const std::string& path, std::uint64_t generation,
                                 const std::function<void(const std::string&)>& warn) {
-  return {.keep_last = std::max(config.keep_last(), 2),
+  return {.keep_last = config.keep_last(),
           .keep_best = config.keep_best() ? 1 : 0,
           .generation = generation,
           .run_id = run_id(generation),
@@ -95,12 +111,7 @@ RunFolder::RunFolder(const LoadedConfig& loaded, const ResumeRequest& resume, st
                     ExitCode::kCantCreate);
   if (resume.given) resume_from_ = store_->find(resume.how, resume.where);
   saver_ = std::make_unique<CheckpointSaver>(checkpoints(), files, options, SaverOptions{.warn = warn, .on_saved = std::move(on_saved)});
-}
-
-void RunFolder::heartbeat() {
-  if (steady_ns() - last_heartbeat_ns_ < kHeartbeatNs) return;
-  last_heartbeat_ns_ = steady_ns();
-  lock_->heartbeat();
+  heartbeat_.emplace([this](const std::stop_token& stop) { beat(stop, *lock_); });  // after the saver's helper was forked
 }
 
 void RunFolder::describe(const LoadedConfig& loaded, int ranks, std::int64_t start_step) {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "train/checkpoint/checkpoint_store.h"
 #include "train/checkpoint/run_lock.h"
@@ -39,8 +40,6 @@ class RunFolder {
   std::string checkpoints() const { return path_ + "/ckpt"; }
   const std::optional<CheckpointInfo>& resume_from() const { return resume_from_; }  // absent: a fresh start
   CheckpointSaver& saver() { return *saver_; }
-  CheckpointStore& store() { return *store_; }
-  void heartbeat();  // cheap; call often
   // Writes config.effective.pbtxt, config.pbtxt and run.json.
   void describe(const LoadedConfig& loaded, int ranks, std::int64_t start_step);
 
@@ -50,7 +49,7 @@ class RunFolder {
   std::optional<CheckpointStore> store_;
   std::unique_ptr<CheckpointSaver> saver_;
   std::optional<CheckpointInfo> resume_from_;
-  std::int64_t last_heartbeat_ns_ = 0;
+  std::optional<std::jthread> heartbeat_;  // ends before the lock is released
 };
 
 // The run folder or checkpoint that a user names: the checkpoint itself, or the run's newest whole one.

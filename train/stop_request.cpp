@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <string_view>
 
 namespace lockstep {
 namespace {
@@ -30,14 +31,12 @@ void install_stop_handlers() {
 
 bool stop_requested() { return stop_signal.load() != 0; }
 
-bool stop_is_urgent() {
-  static const bool killed_soon =
-      std::getenv("OMPI_COMM_WORLD_RANK") != nullptr && std::getenv("OMPI_MCA_odls_base_sigkill_timeout") == nullptr;
-  return killed_soon && stop_signal.load() == SIGTERM;
-}
-
 void check_urgent_stop() {
-  if (stop_is_urgent()) throw UrgentStop{};
+  static const bool killed_soon = [] {
+    const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+    return rank != nullptr && std::string_view(rank) == "0" && std::getenv("OMPI_MCA_odls_base_sigkill_timeout") == nullptr;
+  }();
+  if (killed_soon && stop_signal.load() == SIGTERM) throw UrgentStop{};
 }
 
 const char* stop_reason() {
@@ -49,7 +48,5 @@ const char* stop_reason() {
     default: return "";
   }
 }
-
-void clear_stop_request() { stop_signal.store(0); }
 
 }  // namespace lockstep

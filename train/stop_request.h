@@ -9,13 +9,12 @@ namespace lockstep {
 
 void install_stop_handlers();
 bool stop_requested();
-// True when there is no time to end the step: Open MPI kills its ranks one second after SIGTERM.
-bool stop_is_urgent();
-// Thrown inside a step by check_urgent_stop: the step is given up; the state is still that of the last step boundary.
+// Thrown by check_urgent_stop on rank 0 when there is no time to end the step: Open MPI kills its ranks one second after
+// SIGTERM. The step is given up; the state is still that of the last step boundary, and rank 0 saves it. Other ranks only
+// vote: either rank 0 got the signal too, or there is time.
 struct UrgentStop {};
 void check_urgent_stop();
 // The signal that asked ("SIGTERM"), or "" when none did.
 const char* stop_reason();
-void clear_stop_request();  // for tests
 
 }  // namespace lockstep

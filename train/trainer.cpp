@@ -5,10 +5,13 @@
 
 #include <cmath>
 #include <memory>
+#include <sstream>
+#include <type_traits>
 
 #include "core/error.h"
 #include "distributed/replica_check.h"
 #include "proto/config.pb.h"
+#include "train/build_info.h"
 #include "train/loading.h"
 #include "train/reporter.h"
 #include "train/resume.h"
@@ -18,6 +21,9 @@
 
 namespace lockstep {
 namespace {
+
+// A checkpoint on a slow disk is no reason to call rank 0 late.
+constexpr double kSaveDeadlineSeconds = 3600;
 
 // Events every so many epochs, as whole steps; 0: never.
 std::int64_t period_of(double every_epochs, std::int64_t steps_per_epoch) {
@@ -31,6 +37,7 @@ class Trainer {
  public:
   Trainer(const TrainRequest& request, Communicator& comm)
       : request_(request), comm_(comm), session_(make_session(request.loaded, comm.size())), config_(session_.config()) {
+    compare_ranks();
     if (is_root()) open_folder();
     position_ = resume_everywhere(session_, folder_ ? folder_->resume_from() : std::nullopt, request.allow_changes, comm_,
                                   [this](const std::string& text) { warn(text); });
@@ -49,8 +56,9 @@ class Trainer {
     Loader loader(*session_.train_source, train_loader_options(session_, comm_.rank(), step()));
     loader_ = &loader;
     if (reporter_) reporter_->begin(step());
-    if (evaluation_is_due()) evaluate_now();  // stopped after the step, before its evaluation
-    while (step() < session_.plan.total_steps && !outcome_.stopped) one_step(loader);
+    if (at_end()) position_.last_eval_step = -1;  // nothing to train: say at least how good it is
+    if (evaluation_is_due()) evaluate_now();      // stopped after the step, before its evaluation
+    while (!at_end() && !outcome_.stopped) one_step(loader);
     if (reporter_) reporter_->end();
     finish();
     return outcome_;
@@ -60,6 +68,21 @@ class Trainer {
   bool is_root() const { return comm_.rank() == 0; }
   std::int64_t step() const { return position_.step; }
   bool at_end() const { return step() >= session_.plan.total_steps; }
+
+  // Ranks on several machines may read different copies of a file.
+  void compare_ranks() {
+    const std::vector<std::pair<std::string, std::string>> facts{{"config", config_digest(config_)},
+                                                                 {"training data", session_.train_source->digest()},
+                                                                 {"evaluation data", session_.eval_source ? session_.eval_source->digest() : ""},
+                                                                 {"lockstep", build_id()}};
+    for (const auto& [what, mine] : facts) {
+      const std::vector<std::string> all = comm_.all_gather_strings(mine, "comparison of " + what);
+      for (int rank = 1; rank < comm_.size(); ++rank)
+        if (all[static_cast<std::size_t>(rank)] != all[0])
+          throw UserError(fmt::format("ranks 0 ({}) and {} ({}) do not have the same {}: {} and {}\n  Give all machines the same files.", comm_.host_of(0),
+                                      rank, comm_.host_of(rank), what, all[0], all[static_cast<std::size_t>(rank)]));
+    }
+  }
 
   void open_folder() {
     folder_ = std::make_unique<RunFolder>(
@@ -80,7 +103,7 @@ class Trainer {
     if (!is_root()) return;
     outcome_.run_dir = folder_->path();
     folder_->describe(request_.loaded, comm_.size(), step());
-    auto derived = describe_plan(session_.plan, *session_.schedule);
+    auto derived = describe_plan(config_, session_.plan, *session_.schedule);
     derived.emplace_back("source", session_.train_source->describe());
     derived.emplace_back("model", fmt::format("{}, {} parameters, {} classes", session_.network.model->name(),
                                               session_.network.model->parameter_count(), session_.network.model->options().classes));
@@ -97,23 +120,26 @@ class Trainer {
 
   void one_step(Loader& loader) {
     const double lr = session_.schedule->lr(step());
-    StepResult result;
-    try {
-      result = runner_->run(step(), lr, loader);
-    } catch (const UrgentStop&) {
-      save_urgently();
-    }
+    const StepResult result = or_save_urgently([&] { return runner_->run(step(), lr, loader); });
     if (!result.finite) throw_not_finite(lr, result);
     ++position_.step;
     if (reporter_) reporter_->step_done(step(), lr, result);
     if (falls_on(step(), config_.logging().check_replicas_every_steps())) check_replicas_now();
-    if (evaluation_is_due()) evaluate_now();
     outcome_.stopped = result.stop && !at_end();
-    if (save_is_due() && !outcome_.stopped && !at_end()) save(false);
-    if (folder_) {
-      folder_->heartbeat();
-      folder_->saver().poll();
+    if (!outcome_.stopped) after_step();
+    if (folder_) folder_->saver().poll();
+  }
+
+  // What is due after a step. An evaluation may fail (a corrupt image): what was trained up to its first one is saved before.
+  void after_step() {
+    const bool evaluates = evaluation_is_due();
+    const bool saves = save_is_due() && !at_end();
+    if (evaluates) {
+      if (!evaluated_before_) save(false);
+      evaluate_now();
     }
+    const bool new_best = evaluates && last_eval_is_best_ && config_.checkpoint().keep_best() && !outcome_.stopped;
+    if (!at_end() && (new_best || (saves && saved_step_ != step()))) save(false);
   }
 
   bool evaluation_is_due() const {
@@ -125,7 +151,17 @@ class Trainer {
   void evaluate_now() {
     comm_.set_activity(step(), "evaluation");
     if (reporter_) reporter_->pause();
-    const EvalResult result = evaluate(session_.network, *eval_loader_, session_.eval_source->size(), eval_batch_, comm_);
+    const EvalResult result = or_save_urgently([&] {
+      return evaluate(session_.network, *eval_loader_, session_.eval_source->size(), eval_batch_, comm_, [] {
+        check_urgent_stop();
+        return stop_requested();
+      });
+    });
+    evaluated_before_ = true;
+    if (result.interrupted) {  // the resumed run evaluates first
+      outcome_.stopped = true;
+      return;
+    }
     outcome_.last_eval = result;
     position_.last_eval_step = step();
     last_eval_is_best_ = result.top1_percent() > outcome_.best_top1;
@@ -147,32 +183,65 @@ class Trainer {
     if (outcome_.best_top1 >= 0) state.best_metric = outcome_.best_top1;
     state.accumulators = reporter_->accumulators();
     state.accumulators[kLastEvalStep] = static_cast<double>(position_.last_eval_step);
-    for (const BadSample& bad : loader_->bad_samples().list()) state.bad_samples.push_back({bad.name, bad.reason});
+    for (const auto& [name, reason] : position_.bad_samples) state.bad_samples.push_back({name, reason});
     return state;
   }
 
-  // `now`: until it is durable; otherwise beside the training, if the config says so.
+  // `now`: until it is durable; otherwise beside the training, if the config says so. Replicas agree before anything is
+  // saved; then the ranks without a disk to wait for wait for rank 0, longer than for a collective.
   void save(bool now) {
-    check_replicas_now();  // replicas agree before anything is saved
-    if (!folder_) return;
+    saved_step_ = step();
+    check_replicas_now();
+    collect_bad_samples();
     comm_.set_activity(step(), "saving");
+    comm_.set_deadline(std::max(config_.distributed().deadline_s(), kSaveDeadlineSeconds));
+    if (folder_) save_on_root(now || !config_.checkpoint().async());
+    if (now || !config_.checkpoint().async()) comm_.barrier("checkpoint written");
+    comm_.set_deadline(config_.distributed().deadline_s());
+  }
+
+  void save_on_root(bool now) {
     reporter_->pause();
     const bool is_best = last_eval_is_best_ && position_.last_eval_step == step();
-    if (now || !config_.checkpoint().async()) {
-      outcome_.digest = folder_->saver().save_now(state(), is_best).digest;
-    } else {
-      folder_->saver().request(state(), is_best);
+    CheckpointSaver& saver = folder_->saver();
+    if (now) {
+      outcome_.digest = saver.save_now(state(), is_best).digest;
+    } else if (!saver.request(state(), is_best)) {
+      if (is_best) {  // not to be missed: wait for the save under way
+        saver.wait();
+        saver.request(state(), true);
+      } else {
+        warn(fmt::format("checkpoint of step {} skipped: the one before is still being written", step()));
+      }
     }
     reporter_->resume();
   }
 
+  // Every rank's unreadable samples, on rank 0; new ones are told.
+  void collect_bad_samples() {
+    std::string mine;
+    for (const BadSample& bad : loader_->bad_samples().list()) mine += bad.name + '\t' + bad.reason.substr(0, bad.reason.find('\n')) + '\n';
+    for (const std::string& theirs : comm_.all_gather_strings(mine, "bad samples")) {
+      std::istringstream lines(theirs);
+      for (std::string line; std::getline(lines, line);) {
+        const std::size_t tab = line.find('\t');
+        const bool is_new = position_.bad_samples.emplace(line.substr(0, tab), line.substr(tab + 1)).second;
+        if (is_new && is_root()) warn("unreadable sample, replaced by another: " + line.substr(tab + 1));
+      }
+    }
+  }
+
   // Within the second that is left before SIGKILL: rank 0 saves the state of the last step boundary, on its own. Whatever
   // reaches the disk in time is whole; if nothing does, the last checkpoint stands.
-  [[noreturn]] void save_urgently() {
-    if (folder_) folder_->saver().save_now(state(), false);
-    throw EnvironmentError(fmt::format("stopped by {} within step {}; {}", stop_reason(), step() + 1,
-                                       folder_ ? fmt::format("the state after step {} is saved: go on with --resume auto", step()) : "rank 0 saves"),
-                           ExitCode::kTempFail);
+  template <class Work>
+  std::invoke_result_t<const Work&> or_save_urgently(const Work& work) {
+    try {
+      return work();
+    } catch (const UrgentStop&) {
+      folder_->saver().save_now(state(), false);
+      throw EnvironmentError(fmt::format("stopped by {}; the state after step {} is saved: go on with --resume auto", stop_reason(), step()),
+                             ExitCode::kTempFail);
+    }
   }
 
   void finish() {
@@ -181,15 +250,15 @@ class Trainer {
       outcome_.train_seconds = reporter_->train_seconds();
       outcome_.images_per_second = reporter_->images_per_second();
     }
-    save(true);
-    comm_.barrier("end of the run");  // nobody leaves before the state is durable
+    save(true);  // nobody leaves before the state is durable
   }
 
   [[noreturn]] void throw_not_finite(double lr, const StepResult& result) {
     const std::string culprit = runner_->first_non_finite_gradient();
     throw UserError(fmt::format("step {}: the loss is {} and the gradient's norm is {} at learning rate {:.6g}{}\n"
                                 "  The step was not applied and nothing of it is saved. Lower schedule.lr, lengthen "
-                                "schedule.warmup_epochs or set optimizer.clip_norm, then continue from the last checkpoint with --resume auto.",
+                                "schedule.warmup_epochs or set optimizer.clip_norm, then continue from the last checkpoint with "
+                                "--resume auto --allow-changes.",
                                 step(), result.loss, result.grad_norm, lr,
                                 culprit.empty() ? "" : "; the first parameter with a non-finite gradient is " + culprit),
                     ExitCode::kNumeric);
@@ -208,16 +277,17 @@ class Trainer {
   Loader* loader_ = nullptr;  // while run() runs
   std::int64_t eval_batch_ = 1;
   std::int64_t eval_period_ = 0, save_period_ = 0;
+  std::int64_t saved_step_ = -1;  // of the last save that was asked for
   bool last_eval_is_best_ = false;
+  bool evaluated_before_ = false;  // in this process
   TrainOutcome outcome_;
 };
 
 }  // namespace
 
 TrainOutcome train(const TrainRequest& request, Communicator& comm) {
-  Trainer trainer(request, comm);
-  install_stop_handlers();  // before this a signal ends the process: nothing is lost that could be saved
-  return trainer.run();
+  install_stop_handlers();
+  return Trainer(request, comm).run();
 }
 
 }  // namespace lockstep

@@ -62,6 +62,17 @@ TEST(KillPoints, EveryStepOfASaveSurvivesKill9) {
   }
 }
 
+TEST(KillPoints, MarkingTheBestSurvivesKill9) {
+  for (const std::string point : {"ckpt.before_mark:1", "ckpt.before_mark:2", "ckpt.after_mark", "ckpt.after_best"}) {
+    TemporaryFolder folder;
+    CheckpointStore store(folder / "ckpt", posix_fs(), two_kept());
+    for (const std::uint64_t step : {1, 2}) store.save(sample_state(step), false);
+    EXPECT_TRUE(dies_at(point, [&] { store.save(sample_state(2), true); })) << point << " is not on the way of a mark";
+    check_recovery(folder / "ckpt", 2, point);
+    EXPECT_EQ(store.find(Resume::kAuto)->manifest.is_best, point.starts_with("ckpt.after")) << point;
+  }
+}
+
 TEST(KillPoints, CountPicksThePassage) {
   TemporaryFolder folder;
   CheckpointStore store(folder / "ckpt", posix_fs(), two_kept());

@@ -127,6 +127,23 @@ TEST(PowerCut, ReplacingAnOlderRunsCheckpointLosesNothing) {
   }
 }
 
+TEST(PowerCut, MarkingTheBestLosesNothing) {
+  for (const bool can_exchange : {true, false}) {
+    MemoryFs disk;
+    disk.make_directory("/run");
+    disk.sync_directory("/");
+    disk.can_exchange = can_exchange;
+    CheckpointStore store("/run/ckpt", disk);
+    store.save(sample_state(1), false);
+    store.save(sample_state(2), false);
+    const std::vector<Saved> saves = {{disk.log_size(), 2}};
+    store.save(sample_state(2), true);
+    const Tally tally = enumerate(disk, saves);
+    EXPECT_EQ(tally.bad, 0) << tally.first;
+    EXPECT_TRUE(store.find(Resume::kBest).has_value());
+  }
+}
+
 // Negative controls: without either fsync the same search finds losses.
 TEST(PowerCut, TheSearchFindsAMissingFsync) {
   MemoryFs disk;

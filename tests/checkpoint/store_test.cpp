@@ -196,6 +196,52 @@ TEST(CheckpointStore, SameStateTwiceIsOneSave) {
   EXPECT_TRUE(verify_checkpoint(f.fs, "/run/ckpt/step_00000001").empty());
 }
 
+TEST(CheckpointStore, TheSameStateSavedAgainAsTheBestIsMarked) {
+  for (const bool can_exchange : {true, false}) {
+    Fixture f;
+    f.fs.can_exchange = can_exchange;
+    f.options.keep_last = 2;
+    f.store().save(sample_state(1), true);
+    f.store().save(sample_state(2), false);
+    EXPECT_EQ(f.store().find(Resume::kBest)->manifest.facts.step, 1u);
+    const SaveReport again = f.store().save(sample_state(2), true);
+    EXPECT_TRUE(again.already_there);
+    EXPECT_EQ(again.digest, state_digest(sample_state(2)));
+    const CheckpointInfo best = *f.store().find(Resume::kBest);
+    EXPECT_EQ(best.manifest.facts.step, 2u);
+    EXPECT_TRUE(same_state(load(f.fs, best.path), sample_state(2)));
+    EXPECT_THAT(f.fs.contents(best.path + "/manifest.json"), HasSubstr("\"is_best\": true"));
+    EXPECT_EQ(f.fs.contents("/run/ckpt/best"), "step_00000002\n");
+    f.store().save(sample_state(2), false);  // not the best by another measure: the mark stays
+    EXPECT_TRUE(f.store().find(Resume::kAuto)->manifest.is_best);
+    for (const std::uint64_t step : {3, 4, 5}) f.store().save(sample_state(step), false);
+    EXPECT_THAT(f.names(), ElementsAre("best", "step_00000002", "step_00000004", "step_00000005"));
+    EXPECT_TRUE(f.warnings.empty());
+  }
+}
+
+TEST(CheckpointStore, AMarkThatCannotBeWrittenIsAWarningAndLosesNothing) {
+  for (int at = 1;; ++at) {
+    Fixture f;
+    f.store().save(sample_state(1), false);
+    FaultFs faulty(f.fs);
+    faulty.fail_at = at;
+    CheckpointStore store("/run/ckpt", faulty, f.options);
+    const auto [code, message] = error_of([&] { store.save(sample_state(1), true); });
+    EXPECT_TRUE(code == ExitCode::kOk || code == ExitCode::kIo) << message;
+    EXPECT_TRUE(same_state(load(f.fs, f.store().find(Resume::kAuto)->path), sample_state(1))) << "call " << at;
+    const bool marked = f.store().find(Resume::kAuto)->manifest.is_best;
+    EXPECT_TRUE(marked || code == ExitCode::kIo || !f.warnings.empty()) << "silent, call " << at;
+    f.store().save(sample_state(1), true);
+    EXPECT_EQ(f.store().find(Resume::kBest)->manifest.facts.step, 1u);
+    EXPECT_THAT(f.names(), ElementsAre("best", "step_00000001"));
+    if (faulty.failures == 0) {
+      EXPECT_GT(at, 20) << "calls on the way";
+      break;
+    }
+  }
+}
+
 TEST(CheckpointStore, ARolledBackRunWinsOverTheOneItLeft) {
   for (const bool can_exchange : {true, false}) {
     Fixture f;

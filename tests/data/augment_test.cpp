@@ -129,6 +129,38 @@ TEST(RandomResizedCrop, IsTheResizeOfTheWindow) {
             apply(options, {.height = 29, .width = 37}, window, 29, 37, channels));
 }
 
+// The whole image: Pillow's resize of it (tests/data/golden_test.cpp holds resize() to Pillow), mirrored by `flip`; the
+// image itself, byte for byte, where it has the size already.
+TEST(NoCrop, IsTheResizeOfTheWholeImage) {
+  for (const auto& [height, width, to_height, to_width] :
+       {std::array{28, 28, 28, 28}, {28, 28, 32, 32}, {64, 64, 32, 32}, {50, 61, 20, 33}, {1, 7, 5, 3}})
+    for (const int channels : {1, 3})
+      for (const bool flip : {false, true}) {
+        const AugmentOptions options{.flip = flip, .out_height = to_height, .out_width = to_width};
+        const test::Bytes pixels = test::pattern(4, static_cast<std::size_t>(height) * width * channels);
+        ResizeScratch scratch;
+        test::Bytes want(static_cast<std::size_t>(to_height) * to_width * channels);
+        resize({.pixels = pixels.data(),
+                .row_bytes = std::ptrdiff_t{1} * width * channels,
+                .height = height,
+                .width = width,
+                .channels = channels,
+                .to_height = to_height,
+                .to_width = to_width,
+                .out_height = to_height,
+                .out_width = to_width,
+                .flip = flip},
+               scratch, want.data());
+        AugmentDraw draw = draw_augment(options, height, width, 1, 0, 0);
+        draw.flip = flip;
+        EXPECT_EQ(apply(options, draw, pixels, height, width, channels), want)
+            << height << "x" << width << " to " << to_height << "x" << to_width << " flip " << flip;
+        if (height == to_height && width == to_width && !flip) {
+          EXPECT_EQ(want, pixels);
+        }
+      }
+}
+
 TEST(ResizeCentreCrop, IsTheCentreOfTheWholeResize) {
   for (const auto& [height, width, to_height, to_width] :
        {std::array{375, 500, 32, 42}, {500, 375, 42, 32}, {64, 64, 32, 32}, {20, 31, 32, 49}}) {
@@ -185,9 +217,10 @@ TEST(Augment, WrongOptionsAreErrors) {
             "");
   EXPECT_EQ(checked_augment({}, 28, 30).out_width, 30);
   EXPECT_EQ(augment_misfit({.out_height = 28, .out_width = 28}, 28, 28), "");
-  EXPECT_NE(augment_misfit({.out_height = 28, .out_width = 28}, 28, 29).find("28x29"), std::string::npos);
+  EXPECT_EQ(augment_misfit({.out_height = 28, .out_width = 28}, 28, 29), "") << "is resized";
   EXPECT_EQ(augment_misfit({.crop = Crop::kPadCrop, .out_height = 32, .out_width = 32, .pad = 2}, 28, 28), "");
-  EXPECT_NE(augment_misfit({.crop = Crop::kPadCrop, .out_height = 32, .out_width = 32, .pad = 1}, 28, 28), "");
+  EXPECT_NE(augment_misfit({.crop = Crop::kPadCrop, .out_height = 32, .out_width = 32, .pad = 1}, 28, 29).find("28x29"),
+            std::string::npos);
 }
 
 }  // namespace

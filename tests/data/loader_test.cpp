@@ -332,7 +332,9 @@ TEST(Loader, WrongOptionsAreErrors) {
   EXPECT_EQ(wrong([](LoaderOptions& o) { o.threads = -1; }, {"threads"}), "");
   EXPECT_EQ(wrong([](LoaderOptions& o) { o.ring_depth = 0; }, {"ring depth"}), "");
   EXPECT_EQ(wrong([](LoaderOptions& o) { o.global_batch = 160; }, {"160", "150"}), "");
-  EXPECT_EQ(wrong([](LoaderOptions& o) { o.augment = {.out_height = 13, .out_width = 12}; }, {"12x12", "13x12"}), "");
+  EXPECT_EQ(wrong([](LoaderOptions& o) { o.augment = {.crop = Crop::kPadCrop, .out_height = 17, .out_width = 12, .pad = 2}; },
+                  {"12x12", "17x12"}),
+            "");
 }
 
 TEST(EvalLoader, CountsEverySampleOnceAtAnyWorldSize) {

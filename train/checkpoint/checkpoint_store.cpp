@@ -84,7 +84,13 @@ SaveReport CheckpointStore::save(const TrainingState& facts, std::span<const Nam
                                  std::span<const NamedView> optimizer, bool is_best) {
   const auto start = std::chrono::steady_clock::now();
   SaveReport report;
-  if (!same_state_is_there(facts, model, optimizer, report)) {
+  std::optional<Manifest> there = same_state_that_is_there(facts, model, optimizer);
+  if (there) {
+    report.step = facts.step;
+    report.path = join_path(directory_, checkpoint_name(facts.step));
+    report.digest = there->state_digest;
+    report.already_there = true;
+  } else {
     Manifest manifest;
     manifest.generation = options_.generation;
     manifest.is_best = is_best;
@@ -100,6 +106,7 @@ SaveReport CheckpointStore::save(const TrainingState& facts, std::span<const Nam
   report.seconds = seconds_since(start);
   verified_.insert(report.path);
   try {  // The state is safe: what follows is housekeeping.
+    if (is_best && there && !there->is_best) mark_best(report.path, std::move(*there));
     if (is_best) write_best_hint(report.path);
     report.removed = retain();
   } catch (const FsError& error) {
@@ -111,19 +118,43 @@ SaveReport CheckpointStore::save(const TrainingState& facts, std::span<const Nam
 
 // Resumed and asked to save at once, or a periodic and a last save of one step. It must be the newest of all: an older
 // one with this step belongs to a run that was rolled back, and resuming must not prefer that run's later steps.
-bool CheckpointStore::same_state_is_there(const TrainingState& facts, std::span<const NamedView> model,
-                                          std::span<const NamedView> optimizer, SaveReport& report) const {
+std::optional<Manifest> CheckpointStore::same_state_that_is_there(const TrainingState& facts, std::span<const NamedView> model,
+                                                                  std::span<const NamedView> optimizer) const {
   const std::string path = join_path(directory_, checkpoint_name(facts.step));
-  if (suspect_.contains(path) || !fs_.status(path)) return false;
-  const std::vector<CheckpointInfo> all = list();
-  if (all.empty() || all.front().path != path) return false;
+  if (suspect_.contains(path) || !fs_.status(path)) return std::nullopt;
+  std::vector<CheckpointInfo> all = list();
+  if (all.empty() || all.front().path != path) return std::nullopt;
   const std::string digest = state_digest(facts, digest_lines(model), digest_lines(optimizer));
-  if (all.front().manifest.state_digest != digest || !verify_checkpoint(fs_, path).empty()) return false;
-  report.step = facts.step;
-  report.path = path;
-  report.digest = digest;
-  report.already_there = true;
-  return true;
+  if (all.front().manifest.state_digest != digest || !verify_checkpoint(fs_, path).empty()) return std::nullopt;
+  return std::move(all.front().manifest);
+}
+
+// Only the manifest changes, and a file's name can be taken over in one step on every file system: a crash leaves the
+// checkpoint whole, with the mark or without. (Swapping folders would put it at risk where that takes two steps.)
+void CheckpointStore::mark_best(const std::string& path, Manifest manifest) {
+  manifest.is_best = true;
+  const std::string encoded = encode_manifest(manifest);
+  options_.fence();
+  replace_in(path, kReadableManifestName, manifest_json(manifest));
+  replace_in(path, kManifestName, encoded);
+  fs_.sync_directory(path);
+  LS_KILLPOINT("ckpt.after_mark");
+}
+
+// The new file waits beside the checkpoint, under a name that cleaning up knows, not inside it.
+void CheckpointStore::replace_in(const std::string& path, const std::string& name, const std::string& text) {
+  const std::string temporary = path + kTemporaryMark + options_.run_id;
+  remove_anything(fs_, temporary);
+  try {
+    write_whole(fs_, temporary, text);
+    if (read_small_file(fs_, temporary, text.size()) != text)
+      throw EnvironmentError(path + ": what was written does not read back; disk or memory is failing", ExitCode::kIo);
+    LS_KILLPOINT("ckpt.before_mark");
+    fs_.rename(temporary, join_path(path, name));
+  } catch (...) {
+    remove_quietly(fs_, temporary);
+    throw;
+  }
 }
 
 SaveReport CheckpointStore::write_and_publish(Manifest manifest, std::span<const NamedView> model,

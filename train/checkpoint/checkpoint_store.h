@@ -40,7 +40,7 @@ struct SaveReport {
   double seconds = 0;        // until durable, read back and verified
   int removed = 0;           // old checkpoints
   double snapshot_seconds = 0;  // that the training loop stood still (CheckpointSaver)
-  bool already_there = false;  // the same state is the newest checkpoint: nothing was written
+  bool already_there = false;  // the same state is the newest checkpoint: at most its best mark was written
 };
 
 // One thing found wrong.
@@ -92,8 +92,10 @@ class CheckpointStore {
   void write_files(const std::string& folder, Manifest& manifest, std::span<const NamedView> model,
                    std::span<const NamedView> optimizer, SaveReport& report);
   void give_final_name(const std::string& temporary, const std::string& path);
-  bool same_state_is_there(const TrainingState& facts, std::span<const NamedView> model, std::span<const NamedView> optimizer,
-                           SaveReport& report) const;
+  std::optional<Manifest> same_state_that_is_there(const TrainingState& facts, std::span<const NamedView> model,
+                                                   std::span<const NamedView> optimizer) const;
+  void mark_best(const std::string& path, Manifest manifest);
+  void replace_in(const std::string& path, const std::string& name, const std::string& text);
   void write_best_hint(const std::string& path);
   int retain();
   bool is_whole(const std::string& path);

@@ -75,6 +75,7 @@ SaveAnswer carry_out_or_explain(CheckpointStore& store, int memory_file, const S
 }
 
 [[noreturn]] void serve(int socket, int memory_file, const std::string& directory, Fs& fs, CheckpointOptions options) {
+  if (::setsid() < 0) errno = 0;  // out of the rank's process group, which mpirun kills as a whole; a child's can't fail
   for (const int ignored : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE}) ::signal(ignored, SIG_IGN);
   kill_point_takes_along(::getppid());
   keep_only(socket, memory_file);

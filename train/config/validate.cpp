@@ -76,7 +76,7 @@ constexpr Range kRanges[] = {
     {"evaluation.batch", 0, 1e9},
     {"checkpoint.every_epochs", 0, kInf},
     {"checkpoint.every_steps", 0, kInf},
-    {"checkpoint.keep_last", 1, kInf},
+    {"checkpoint.keep_last", 2, kInf},
     {"logging.every_steps", 1, kInf},
     {"logging.check_replicas_every_steps", 0, kInf},
 };
