@@ -4,6 +4,7 @@
 #
 #   tools/setup.sh           to build and train
 #   tools/setup.sh --tests   also what the tests need
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 
 build_packages=(
@@ -19,7 +20,6 @@ if [[ ${1:-} == --tests ]]; then packages+=("${test_packages[@]}"); fi
 
 missing=()
 for package in "${packages[@]}"; do
-  # libjpeg-dev is a virtual name on some releases: ask for what provides it.
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
 if [[ ${#missing[@]} -eq 0 ]]; then
@@ -44,8 +44,9 @@ command -v apt-get >/dev/null || {
 echo "setup: installing ${#missing[@]} packages (about 1 minute): ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
-if ! { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+wait_for_lock=(-o DPkg::Lock::Timeout=300)  # a machine that has just started may be installing updates
+if ! { "${as_root[@]}" apt-get "${wait_for_lock[@]}" update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  apt-get "${wait_for_lock[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
   tail -n 15 "$log" >&2
   echo "setup: apt-get failed (log: $log)" >&2
   exit 77

@@ -2,6 +2,7 @@
 # summarise_tests.sh RESULTS BROKEN: counts test cases in GoogleTest's XML reports and ctest's logs, names skips and
 # failures, and ends with "N passed, N failed, N skipped". Exits with 1 if anything failed or nothing ran.
 # A test program that died before it wrote its report counts as one failure.
+# SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
 results=$1
 failed=$2

@@ -27,7 +27,7 @@ bool is_gone(int pid) {
 // Starts the job, lets the rank `victim` die, and looks at what became of the save.
 void check_death_of(int victim) {
   const TemporaryFolder folder;
-  const std::string command = fmt::format("{} 2 {} {} {} >{}/log 2>&1", MPI_RUN, CHECKPOINT_RANK, folder.path(), victim, folder.path());
+  const std::string command = fmt::format("'{}' 2 '{}' '{}' {} >'{}/log' 2>&1", MPI_RUN, CHECKPOINT_RANK, folder.path(), victim, folder.path());
   const int status = std::system(command.c_str());
   EXPECT_EQ(WEXITSTATUS(status), 137) << "a rank died of SIGKILL";
   int helper = 0;

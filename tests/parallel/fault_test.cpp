@@ -38,7 +38,7 @@ Outcome run(const std::string& command, const std::string& time_file = {}) {
 
 Outcome run_job(int ranks, const std::string& mode) {
   const std::string file = fmt::format("{}/lockstep_fault_{}", std::filesystem::temp_directory_path().string(), ::getpid());
-  const Outcome outcome = run(fmt::format("{} {} {} {} {}", MPI_RUN, ranks, PARALLEL_RANK, mode, file), file);
+  const Outcome outcome = run(fmt::format("'{}' {} '{}' {} '{}'", MPI_RUN, ranks, PARALLEL_RANK, mode, file), file);
   std::filesystem::remove(file);
   std::printf("%s, %d ranks: exit %d, %.2f s after the fault\n", mode.c_str(), ranks, outcome.exit_code, outcome.seconds_after_fault);
   return outcome;
@@ -104,20 +104,20 @@ TEST(Fault, ARankThatLeavesWithoutAWordEndsTheJob) {
 }
 
 TEST(Launch, WithoutALauncherMpiIsNotStarted) {
-  const Outcome outcome = run(fmt::format("exec {} where", PARALLEL_RANK));
+  const Outcome outcome = run(fmt::format("exec '{}' where", PARALLEL_RANK));
   EXPECT_EQ(outcome.output, "local 0 of 1\n");
   EXPECT_LT(outcome.seconds, 1);
 }
 
 TEST(Launch, UnderMpirunRanksFindEachOther) {
-  const Outcome outcome = run(fmt::format("exec {} 2 {} where", MPI_RUN, PARALLEL_RANK));
+  const Outcome outcome = run(fmt::format("exec '{}' 2 '{}' where", MPI_RUN, PARALLEL_RANK));
   EXPECT_TRUE(says(outcome, "mpi 0 of 2")) << outcome.output;
   EXPECT_TRUE(says(outcome, "mpi 1 of 2")) << outcome.output;
   EXPECT_EQ(outcome.exit_code, 0);
 }
 
 TEST(Launch, TheLauncherOfAnotherMpiIsAUserError) {
-  const Outcome outcome = run(fmt::format("PMI_RANK=1 PMI_SIZE=2 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 {} where", PARALLEL_RANK));
+  const Outcome outcome = run(fmt::format("PMI_RANK=1 PMI_SIZE=2 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 '{}' where", PARALLEL_RANK));
   EXPECT_EQ(outcome.exit_code, 64) << outcome.output;
   EXPECT_TRUE(says(outcome, "PMI_RANK=1 PMI_SIZE=2, MPI says rank 0 of 1")) << outcome.output;
   EXPECT_TRUE(says(outcome, "built with Open MPI")) << outcome.output;

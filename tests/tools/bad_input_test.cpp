@@ -138,6 +138,26 @@ TEST_F(BadInput, UnwritableRunFolder) {
   expect_error(run(lockstep({"train", tiny(), "--run-dir", folder_ / "file/run"})), 73, {"file/run", "--run-dir"});
 }
 
+// Permissions bind everybody but root: as root, the run is started as nobody.
+TEST_F(BadInput, AFolderThatMayNotBeWritten) {
+  Args command = lockstep({"train", tiny(), "--run-dir", folder_ / "locked/run"});
+  if (geteuid() == 0) {
+    const Args as_nobody{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"};
+    command.insert(command.begin(), as_nobody.begin(), as_nobody.end());
+    Args probe(as_nobody);
+    const Args harmless = lockstep({"config", tiny(), "--digest"});
+    probe.insert(probe.end(), harmless.begin(), harmless.end());
+    if (run(probe).exit_code != 0) GTEST_SKIP() << "root can't become nobody here, or nobody can't read this build";
+    fs::permissions(folder_.path(), fs::perms(0755));
+  }
+  fs::create_directories(folder_ / "locked");
+  fs::permissions(folder_ / "locked", fs::perms(0555));
+  expect_error(run(command), 73, {"locked/run", "Permission denied", "--run-dir"});
+  EXPECT_TRUE(fs::is_empty(folder_ / "locked"));
+  fs::permissions(folder_ / "locked", fs::perms(0777));
+  EXPECT_EQ(run(command).exit_code, 0) << "the permission was what stopped it";
+}
+
 TEST_F(BadInput, AFullDiskLosesNothingThatWasSaved) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root to mount a small tmpfs";
   fs::create_directories(folder_ / "small");
@@ -170,9 +190,21 @@ TEST_F(BadInput, AFullDiskLosesNothingThatWasSaved) {
 
 TEST_F(BadInput, ANonFiniteLossStopsTheRunAndIsNotSaved) {
   const CommandResult result = train({"--set", "schedule.lr=1e30", "--set", "schedule.warmup_epochs=0", "--set", "checkpoint.every_steps=1"});
-  expect_error(result, 76, {"step", "not applied", "schedule.lr"});
+  expect_error(result, 76, {"step", "not applied", "schedule.lr", "--resume auto --allow-changes"});
   const CommandResult inspect = run(lockstep({"inspect", folder_ / "run", "--digest"}));
   EXPECT_EQ(inspect.exit_code, 0) << "what was saved before is whole: " << inspect.err;
+}
+
+TEST_F(BadInput, AfterANonFiniteLossTheRunGoesOnAsTheMessageSays) {
+  ASSERT_EQ(train({"--max-steps", "5"}).exit_code, 0);
+  const std::string before = digest();
+  const CommandResult result = train({"--resume", "auto", "--allow-changes", "--set", "schedule.lr=1e30"});
+  expect_error(result, 76, {"Lower schedule.lr", "--resume auto --allow-changes"});
+  EXPECT_EQ(digest(), before);
+  const CommandResult lower = train({"--resume", "auto", "--allow-changes", "--set", "schedule.lr=0.05"});
+  EXPECT_EQ(lower.exit_code, 0) << lower.err;
+  EXPECT_THAT(lower.out, HasSubstr("step_00000005"));
+  EXPECT_THAT(run(lockstep({"inspect", folder_ / "run"})).out, HasSubstr("step        20 "));
 }
 
 TEST_F(BadInput, TwoJobsInOneFolder) {

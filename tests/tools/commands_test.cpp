@@ -30,6 +30,28 @@ TEST(Commands, VersionNamesTheLibraries) {
   EXPECT_TRUE(json::parse(expect_ok(run(lockstep({"version", "--json"}))).out).contains("oneDNN"));
 }
 
+TEST(Commands, TheVersionFlagPrintsTheFirstLineOfVersion) {
+  const std::string version = expect_ok(run(lockstep({"version"}))).out;
+  EXPECT_EQ(expect_ok(run(lockstep({"--version"}))).out, version.substr(0, version.find('\n') + 1));
+}
+
+TEST(Commands, AnUnknownCommandGetsASuggestionAndTheList) {
+  const CommandResult near = run(lockstep({"trian", tiny()}));
+  EXPECT_EQ(near.exit_code, 64);
+  EXPECT_THAT(near.err, HasSubstr("unknown command 'trian'; did you mean 'train'?"));
+  const CommandResult far = run(lockstep({"xyzzy"}));
+  EXPECT_EQ(far.exit_code, 64);
+  EXPECT_THAT(far.err, Not(HasSubstr("did you mean")));
+  for (const CommandResult& result : {near, far, run(lockstep({}))}) {
+    EXPECT_EQ(result.exit_code, 64);
+    EXPECT_THAT(result.err, HasSubstr("The commands: train, eval, bench, inspect, config, version, help."));
+  }
+  const CommandResult option = run(lockstep({"train", tiny(), "--max-step", "3"}));
+  EXPECT_EQ(option.exit_code, 64);
+  EXPECT_THAT(option.err, HasSubstr("--max-step"));
+  EXPECT_THAT(option.err, Not(HasSubstr("unknown command")));
+}
+
 TEST(Commands, HelpExplainsAFieldOfTheConfig) {
   EXPECT_THAT(expect_ok(run(lockstep({"help", "config"}))).out, HasSubstr("schedule"));
   EXPECT_THAT(expect_ok(run(lockstep({"help", "config", "optimizer.momentum"}))).out, HasSubstr("0.9"));
