@@ -113,6 +113,20 @@ TEST(Commands, TrainPrintsNothingButAJsonObjectWhenAsked) {
   EXPECT_EQ(object["eval_images"], 50);
 }
 
+TEST(Commands, TheBestCheckpointIsTheOneWithTheBestAccuracy) {
+  TempDir folder;
+  // No save is due but at the end: the best evaluation must be kept all the same. A high rate makes the accuracy jump about.
+  const std::vector<std::string> args{"train", tiny(), "--run-dir", folder / "run", "--set", "checkpoint.every_steps=0", "--set", "epochs=6",
+                                      "--set", "schedule={kind: CONSTANT lr: 0.2}", "--json"};
+  const json trained = json::parse(expect_ok(run(lockstep(args))).out);
+  const json best = json::parse(expect_ok(run(lockstep({"eval", folder / "run", "--best", "--json"}))).out);
+  EXPECT_DOUBLE_EQ(best["top1"].get<double>(), trained["best_top1"].get<double>());
+  std::vector<std::string> again = args;
+  again.pop_back();
+  again.insert(again.end(), {"--resume", "best"});
+  EXPECT_THAT(expect_ok(run(lockstep(again))).out, HasSubstr("at step " + std::to_string(best["step"].get<int>()) + " of"));
+}
+
 TEST(Commands, AFinishedRunSaysSoWhenResumed) {
   TempDir folder;
   expect_ok(run(lockstep({"train", tiny(), "--run-dir", folder / "run"})));

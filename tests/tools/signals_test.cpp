@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using Args = std::vector<std::string>;
 
-constexpr const char* kSteps = "4000";  // some seconds: time to hit it in the middle
+constexpr const char* kSteps = "2000";  // some seconds: time to hit it in the middle
 
 Args train_args(const std::string& run_dir, const std::string& steps = kSteps, const std::string& save_every = "10") {
   return {"train", (source_dir() / "tests/tools/tiny.pbtxt").string(), "--run-dir", run_dir, "--set", "epochs=1000", "--max-steps", steps,
