@@ -79,7 +79,7 @@ TEST(Install, ABinaryAndItsConfigsLandUnderThePrefix) {
 
 TEST(Presets, CudaSaysThatItIsReserved) {
   TempDir build;
-  const CommandResult result = run({"cmake", "-S", source_dir().string(), "-B", build / "cuda", "-DLOCKSTEP_CUDA=ON", "-DLOCKSTEP_TESTS=OFF"});
+  const CommandResult result = run({"cmake", "-G", "Ninja", "-S", source_dir().string(), "-B", build / "cuda", "-DLOCKSTEP_CUDA=ON", "-DLOCKSTEP_TESTS=OFF"});
   EXPECT_NE(result.exit_code, 0);
   EXPECT_NE(result.err.find("reserved"), std::string::npos) << result.err;
 }
