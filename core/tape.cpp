@@ -45,7 +45,6 @@ bool BackwardPass::give(int i, Tensor&& grad) {
 Var Tape::input(Tensor value) {
   Var leaf{std::move(value), -1};
   leaf.slot = new_slot(leaf.value, nullptr);
-  ++slots_.back().uses;  // held until reset, so that the walk keeps its gradient
   return leaf;
 }
 

@@ -9,7 +9,6 @@
 #include "core/error.h"
 #include "data/order.h"
 #include "proto/config.pb.h"
-#include "train/config/config.h"
 #include "train/schedule.h"
 
 namespace lockstep {
@@ -37,7 +36,6 @@ std::string describe_reduction(const proto::Distributed& config, int shards) {
 }  // namespace
 
 RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::int64_t eval_samples, int ranks) {
-  validate_world(config, ranks);
   RunPlan plan;
   plan.train_samples = train_samples;
   plan.eval_samples = eval_samples;

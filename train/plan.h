@@ -28,7 +28,7 @@ struct RunPlan {
   double epoch_of(std::int64_t step) const { return static_cast<double>(step) / static_cast<double>(steps_per_epoch); }
 };
 
-// Throws UserError when ranks do not divide the shards or the data set is smaller than one global batch.
+// `ranks` divide the shards (check_world_size). Throws UserError when the data set is smaller than one global batch.
 RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::int64_t eval_samples, int ranks);
 
 // The derived values of the banner, in reading order: "steps" -> "468 an epoch, ...", ...

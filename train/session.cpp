@@ -86,7 +86,6 @@ void copy_saved(const TensorsByName& saved, const std::string& name, Tensor& tar
 
 Session make_session(LoadedConfig loaded, int ranks) {
   const proto::Config& config = loaded.config();
-  validate_world(config, ranks);
   check_world_size(config.batch().global_batch() / config.batch().shard_batch(), ranks,
                    config.distributed().reduction() == proto::Distributed::EXACT ? ReduceOrder::kFixedTree : ReduceOrder::kFast);
   std::unique_ptr<Source> train = open_split(config, Split::kTrain);

@@ -78,12 +78,5 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{{"name=a/b"}, "want a plain file name"}, BadValue{{"name=.."}, "want a plain file name"},
         BadValue{{"run_dir="}, "run_dir = \"\""}));
 
-TEST(ConfigValidate, RanksMustDivideTheShards) {
-  const proto::Config config = with({"batch.global_batch=192"}).config();  // 6 shards
-  for (int ranks : {1, 2, 3, 6}) EXPECT_NO_THROW(validate_world(config, ranks));
-  const std::string error = user_error([&] { validate_world(config, 4); });
-  EXPECT_THAT(error, AllOf(HasSubstr("4 ranks cannot share 6 shards"), HasSubstr("start 1, 2, 3, 6 ranks")));
-}
-
 }  // namespace
 }  // namespace lockstep

@@ -68,9 +68,6 @@ LoadedConfig parse_config(std::string_view text, const std::string& file,
 // its value, where the value comes from, what is wanted and how to fix it.
 void validate(const LoadedConfig& loaded);
 
-// Throws UserError unless `ranks` divides the number of shards; names the numbers of ranks that do.
-void validate_world(const proto::Config& config, int ranks);
-
 // Every field with its value, defaults included, and its origin as a comment. Parses back to the same values.
 std::string effective_config_text(const LoadedConfig& loaded);
 

@@ -279,18 +279,4 @@ void validate(const LoadedConfig& loaded) {
                               fmt::join(problems, "\n  ")));
 }
 
-void validate_world(const proto::Config& config, int ranks) {
-  const int64_t global = config.batch().global_batch(), shard = config.batch().shard_batch();
-  const int64_t shards = global / shard;
-  if (ranks >= 1 && shards % ranks == 0) return;
-  std::vector<int64_t> divisors;
-  for (int64_t n = 1; n <= shards && divisors.size() < 16; ++n) {
-    if (shards % n == 0) divisors.push_back(n);
-  }
-  throw UserError(
-      fmt::format("{} ranks cannot share {} shards (batch.global_batch {} / batch.shard_batch {}) evenly\n"
-                  "  start {} ranks, or change the batch sizes (that changes the training)",
-                  ranks, shards, global, shard, fmt::join(divisors, ", ")));
-}
-
 }  // namespace lockstep
