@@ -1,100 +1,113 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/memory.h"
 
-#include <algorithm>
 #include <array>
-#include <bit>
-#include <cstdlib>
 #include <mutex>
-#include <new>
-#include <string>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
+#include "core/host_arena.h"
 
 namespace lockstep {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kHeaderBytes = 64;
-constexpr std::size_t kClasses = 512;
-static_assert(sizeof(Storage) <= kHeaderBytes);
+// All threads' arenas. They are never destroyed; one whose thread has ended serves the next new thread.
+class ArenaRegistry {
+ public:
+  HostArena& take() {
+    const std::lock_guard lock(mutex_);
+    for (HostArena* arena : arenas_)
+      if (!arena->has_owner()) return own(*arena);
+    arenas_.push_back(new HostArena(true));
+    return own(*arenas_.back());
+  }
 
-struct SizeClass {
-  std::uint32_t index;
-  std::size_t nbytes;
+  template <class Function>
+  void for_each(Function function) {
+    const std::lock_guard lock(mutex_);
+    for (HostArena* arena : arenas_) function(*arena);
+  }
+
+ private:
+  static HostArena& own(HostArena& arena) {
+    arena.set_owner(memory_thread_id());
+    return arena;
+  }
+
+  std::mutex mutex_;
+  std::vector<HostArena*> arenas_;
 };
 
-// Eight classes per power of two: 64, 128, ..., 512, 576, 640, ... so that odd sizes waste at most 1/8.
-SizeClass size_class(std::size_t nbytes) {
-  const std::size_t units = (std::max<std::size_t>(nbytes, 1) + kAlignment - 1) / kAlignment;
-  if (units <= 8) return {static_cast<std::uint32_t>(units), units * kAlignment};
-  const int shift = static_cast<int>(std::bit_width(units - 1)) - 4;  // keeps four leading bits
-  const std::size_t rounded = (units + (std::size_t{1} << shift) - 1) >> shift;  // 8 < rounded <= 16
-  return {static_cast<std::uint32_t>(static_cast<std::size_t>(shift) * 8 + rounded), (rounded << shift) * kAlignment};
+ArenaRegistry& registry() {
+  static auto* arenas = new ArenaRegistry;  // never destroyed: static tensors may outlive it otherwise
+  return *arenas;
+}
+
+// Plain pointers: still usable while the thread's, or the process's, last objects are destroyed.
+thread_local HostArena* own_arena = nullptr;
+thread_local HostArena* lent_arena = nullptr;
+
+struct GiveUpAtThreadEnd {
+  ~GiveUpAtThreadEnd() {
+    own_arena->set_owner(0);
+    own_arena = nullptr;
+  }
+};
+
+HostArena& make_own_arena() {
+  own_arena = &registry().take();
+  thread_local const GiveUpAtThreadEnd at_end;
+  return *own_arena;
 }
 
 class CpuPool final : public MemoryPool {
  public:
-  Storage* allocate(std::size_t nbytes) override {
-    const SizeClass wanted = size_class(nbytes);
-    const std::lock_guard lock(mutex_);
-    LS_CHECK(wanted.index < kClasses, "memory: " + std::to_string(nbytes) + " bytes");
-    Storage*& head = free_[wanted.index];
-    Storage* storage = head;
-    if (storage != nullptr) {
-      head = storage->next_free;
-    } else {
-      storage = system_allocate(wanted);
-    }
-    storage->references.store(1, std::memory_order_relaxed);
-    stats_.in_use_bytes += wanted.nbytes;
-    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.in_use_bytes);
-    return storage;
-  }
-
-  void release(Storage* storage) override {
-    const std::lock_guard lock(mutex_);
-    stats_.in_use_bytes -= storage->nbytes;
-    storage->next_free = free_[storage->size_class];
-    free_[storage->size_class] = storage;
-  }
+  Storage* allocate(std::size_t nbytes) override { return thread_arena().allocate(nbytes); }
+  void release(Storage* storage) override { storage->pool->release(storage); }
 
   PoolStats stats() const override {
-    const std::lock_guard lock(mutex_);
-    return stats_;
+    PoolStats sum;
+    registry().for_each([&](const HostArena& arena) {
+      const PoolStats one = arena.stats();
+      sum.in_use_bytes += one.in_use_bytes;
+      sum.peak_bytes += one.peak_bytes;
+      sum.reserved_bytes += one.reserved_bytes;
+      sum.system_allocations += one.system_allocations;
+    });
+    return sum;
   }
 
   void reset_peak() override {
-    const std::lock_guard lock(mutex_);
-    stats_.peak_bytes = stats_.in_use_bytes;
+    registry().for_each([](HostArena& arena) { arena.reset_peak(); });
   }
 
   Device device() const override { return {}; }
-
- private:
-  Storage* system_allocate(SizeClass wanted) {
-    void* block = std::aligned_alloc(kAlignment, kHeaderBytes + wanted.nbytes);
-    if (block == nullptr)
-      throw EnvironmentError("out of memory: wanted " + std::to_string(wanted.nbytes) + " bytes, " +
-                             std::to_string(stats_.in_use_bytes) + " bytes in use; lower shard_batch");
-    ++stats_.system_allocations;
-    stats_.reserved_bytes += wanted.nbytes;
-    auto* data = static_cast<std::byte*>(block) + kHeaderBytes;
-    return new (block) Storage{data, wanted.nbytes, this, {}, wanted.index, nullptr};
-  }
-
-  mutable std::mutex mutex_;
-  std::array<Storage*, kClasses> free_{};
-  PoolStats stats_;
 };
 
 std::array<MemoryPool*, 64> cuda_pools{};
 
 }  // namespace
 
+HostArena& thread_arena() {
+  if (lent_arena != nullptr) return *lent_arena;
+  return own_arena != nullptr ? *own_arena : make_own_arena();
+}
+
+HostArena* exchange_thread_arena(HostArena* arena) { return std::exchange(lent_arena, arena); }
+
 MemoryPool& cpu_pool() {
-  static auto* pool = new CpuPool;  // never destroyed: static tensors may outlive it otherwise
+  static auto* pool = new CpuPool;
   return *pool;
+}
+
+void prefault_memory(std::size_t nbytes) { thread_arena().prefault(nbytes); }
+
+MemoryNotInherited::MemoryNotInherited() {
+  registry().for_each([](HostArena& arena) { arena.set_inherited(false); });
+}
+MemoryNotInherited::~MemoryNotInherited() {
+  registry().for_each([](HostArena& arena) { arena.set_inherited(true); });
 }
 
 MemoryPool& pool_of(Device device) {

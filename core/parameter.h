@@ -18,7 +18,10 @@ struct Parameter {
   int id = 0;
   std::string name;  // torchvision's: "layer1.0.conv1.weight"
   ParameterKind kind = ParameterKind::kWeight;
-  Tensor value;      // f32 or f64
+  Tensor value;      // f32 or f64: the master copy, which the optimizer updates and a checkpoint keeps
+  Tensor compute;    // empty, or value rounded to the 16 bits that the ops compute with; renewed whenever value changes
+
+  const Tensor& operand() const { return compute ? compute : value; }
 };
 
 // Running statistics: value <- (1 - momentum) * value + momentum * observed, once a step, with the mean over shards of

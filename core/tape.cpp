@@ -52,7 +52,7 @@ Var Tape::parameter(const Parameter& parameter) {
   const auto id = static_cast<std::size_t>(parameter.id);
   if (parameter_slots_.size() <= id) parameter_slots_.resize(id + 1, -1);
   if (parameter_slots_[id] < 0) parameter_slots_[id] = new_slot(parameter.value, &parameter);
-  return {parameter.value, parameter_slots_[id]};
+  return {parameter.operand(), parameter_slots_[id]};
 }
 
 std::int32_t Tape::new_slot(const Tensor& value, const Parameter* parameter) {

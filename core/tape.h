@@ -76,7 +76,9 @@ class Tape {
   Tape& operator=(const Tape&) = delete;
 
   Var input(Tensor value);                     // a leaf whose gradient is kept: gradient_of()
-  Var parameter(const Parameter& parameter);   // a leaf whose gradient goes to the sink; one slot per parameter and pass
+  // A leaf whose gradient goes to the sink, in the dtype of Parameter::value; one slot per parameter and pass. The Var holds
+  // what ops compute with: Parameter::operand().
+  Var parameter(const Parameter& parameter);
   // Records one op. `backward` is called as backward(BackwardPass&) if the walk reaches the node. An output needs no
   // gradient (and nothing is recorded) when no input does.
   template <class Backward>

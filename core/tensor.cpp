@@ -9,8 +9,12 @@
 namespace lockstep {
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  return empty_in(pool_of(device), shape, dtype);
+}
+
+Tensor Tensor::empty_in(MemoryPool& pool, const Shape& shape, DType dtype) {
   const std::size_t nbytes = static_cast<std::size_t>(shape.numel()) * dtype_size(dtype);
-  return {pool_of(device).allocate(nbytes), 0, shape, dtype};
+  return {pool.allocate(nbytes), 0, shape, dtype};
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype) {

@@ -46,6 +46,7 @@ class Tensor {
  public:
   Tensor() = default;  // holds nothing; false as a bool
   static Tensor empty(const Shape& shape, DType dtype, Device device = {});  // uninitialised, from the device's pool
+  static Tensor empty_in(MemoryPool& pool, const Shape& shape, DType dtype);    // from another pool of memory
   static Tensor zeros(const Shape& shape, DType dtype);                      // CPU only
 
   Tensor(const Tensor& other) noexcept : Tensor(other.storage_, other.offset_bytes_, other.shape_, other.dtype_) { retain(); }

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/trace.h"
 
 namespace lockstep {
 namespace {
@@ -113,6 +114,7 @@ void BatchRing::work(SampleScratch& scratch) {
 void BatchRing::fill(const Piece& piece, SampleScratch& scratch) {
   BatchSlot& slot = *piece.slot;
   const std::int64_t begin = batch_ * piece.index / pieces_, end = batch_ * (piece.index + 1) / pieces_;
+  const TraceScope trace(SpanKind::kLoader, "fill", end - begin);
   const auto ids = std::span(slot.ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   plan_->ids(slot.number, begin, ids);
   const std::int64_t image_bytes = reader_.image_bytes();

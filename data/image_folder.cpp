@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/trace.h"
 #include "data/decode.h"
 #include "data/files.h"
 #include "data/manifest_hash.h"
@@ -133,6 +134,7 @@ void ImageFolderSource::write_path(std::int64_t index, std::string& path) const 
 Image ImageFolderSource::read(std::int64_t index, ReadScratch& scratch) const {
   write_path(index, scratch.path);
   const std::size_t size = read_image_file(scratch.path, scratch);
+  const TraceScope trace(SpanKind::kLoader, "decode", index);
   return decode_image({scratch.file.data(), size}, scratch.path, scratch);
 }
 

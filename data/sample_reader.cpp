@@ -2,6 +2,7 @@
 #include "data/sample_reader.h"
 
 #include "core/error.h"
+#include "core/trace.h"
 
 namespace lockstep {
 
@@ -32,8 +33,12 @@ std::int64_t SampleReader::read(std::int64_t id, std::int64_t epoch, SampleScrat
 }
 
 void SampleReader::read_one(std::int64_t id, std::int64_t epoch, SampleScratch& scratch, std::uint8_t* out) const {
-  const Image image = source_.read(id, scratch.read);
+  const Image image = [&] {
+    const TraceScope trace(SpanKind::kLoader, "read", id);  // of an encoded image, with its decoding
+    return source_.read(id, scratch.read);
+  }();
   check_fit(id, image.height, image.width);
+  const TraceScope trace(SpanKind::kLoader, "augment", id);
   const AugmentDraw draw = draw_augment(options_, image.height, image.width, seed_, epoch, id);
   apply_augment(options_, draw, image, scratch.resize, out);
 }

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "distributed/shared_reduce.h"
 #include "distributed/vector_add.h"
 
 namespace lockstep {
@@ -42,12 +43,23 @@ void Collectives::all_reduce(View buffer, const ReduceOptions& options, int tag)
   const Job job{.data = static_cast<std::byte*>(buffer.ptr), .numel = buffer.numel(), .dtype = buffer.dtype,
                 .encoded = options.wire == WireFormat::kBF16, .divisor = options.divisor, .tag = tag};
   const std::size_t nbytes = static_cast<std::size_t>(job.numel) * dtype_size(job.dtype);
-  if (options.order == ReduceOrder::kFast)
+  if (group_ != nullptr && group_->size() == transport_.size())
+    group_->all_reduce(buffer, options);
+  else if (options.order == ReduceOrder::kFast)
     reduce_by_ring(job);
   else if (nbytes <= kSmallBytes && !job.encoded)
     reduce_small_by_tree(job);
+  else if (group_ != nullptr)
+    reduce_in_group(buffer, options, job);
   else
-    reduce_by_tree(job);
+    reduce_by_tree(job, 1);
+}
+
+// The first levels of the tree without messages.
+void Collectives::reduce_in_group(View buffer, const ReduceOptions& options, Job job) {
+  job.data = group_->reduce_within(buffer, options);
+  reduce_by_tree(job, group_->size());
+  group_->gather_within(buffer);
 }
 
 // The owner of a piece has its final sum: what everybody will get.
@@ -56,17 +68,18 @@ void Collectives::finish_piece(const Job& job, Range piece) {
   if (job.encoded) round_to_bf16(reinterpret_cast<float*>(job.at(piece.begin)), piece.size());
 }
 
-void Collectives::reduce_by_tree(const Job& job) {
+// From the level at which the sums of `group` ranks each are halved among them already.
+void Collectives::reduce_by_tree(const Job& job, int group) {
   const int rank = transport_.rank(), size = transport_.size();
   std::array<Range, 32> parents;
   int depth = 0;
-  Range mine{0, job.numel};
+  Range mine = halved_range(job.numel, rank, group);
   const auto halves = [rank](Range parent, int distance) {
     const std::int64_t middle = parent.begin + parent.size() / 2;
     const Range low{parent.begin, middle}, high{middle, parent.end};
     return (rank & distance) == 0 ? std::pair(low, high) : std::pair(high, low);  // kept, given away
   };
-  for (int distance = 1; distance < size; distance *= 2) {
+  for (int distance = group; distance < size; distance *= 2) {
     const auto [kept, given] = halves(mine, distance);
     const bool left = (rank & distance) == 0;
     exchange(job, rank ^ distance, given, rank ^ distance, kept, left ? Combine::kLocalLeft : Combine::kRemoteLeft);
@@ -74,7 +87,7 @@ void Collectives::reduce_by_tree(const Job& job) {
     mine = kept;
   }
   finish_piece(job, mine);
-  for (int distance = size / 2; distance >= 1; distance /= 2) {
+  for (int distance = size / 2; distance >= group; distance /= 2) {
     const Range parent = parents[static_cast<std::size_t>(--depth)];
     const auto [kept, given] = halves(parent, distance);
     exchange(job, rank ^ distance, kept, rank ^ distance, given, Combine::kStore);
@@ -98,10 +111,7 @@ void Collectives::reduce_small_by_tree(const Job& job) {
 void Collectives::reduce_by_ring(const Job& job) {
   const int rank = transport_.rank(), size = transport_.size();
   const int next = (rank + 1) % size, previous = (rank + size - 1) % size;
-  const auto piece = [&](int index) {
-    const std::int64_t p = ((index % size) + size) % size;
-    return Range{job.numel * p / size, job.numel * (p + 1) / size};
-  };
+  const auto piece = [&](int index) { return ring_piece(job.numel, ((index % size) + size) % size, size); };
   for (int step = 0; step < size - 1; ++step)
     exchange(job, next, piece(rank - step), previous, piece(rank - step - 1), Combine::kRemoteLeft);
   finish_piece(job, piece(rank + 1));

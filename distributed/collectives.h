@@ -14,6 +14,7 @@
 
 #include "core/tensor.h"
 #include "distributed/communicator.h"
+#include "distributed/rank_sum.h"
 #include "distributed/transport.h"
 
 namespace lockstep {
@@ -26,11 +27,17 @@ class Waiter {
   virtual void pause() = 0;       // nothing did: sleep a little. Throws to give up (deadline, abort).
 };
 
+class SharedReduce;
+
 class Collectives {
  public:
   // `chunk_bytes`: size of a message of a large buffer, a multiple of 8; the same on all ranks.
   Collectives(Transport& transport, Waiter& waiter, std::size_t chunk_bytes)
       : transport_(transport), waiter_(waiter), chunk_bytes_(chunk_bytes) {}
+
+  // `group` (may be null): this rank's block of ranks that see each other's memory: all ranks, or each aligned block of a
+  // power of two. Must outlive this; call it before the first all-reduce.
+  void use_shared_memory(SharedReduce* group) { group_ = group; }
 
   // `tag` keeps the messages of one operation apart from the next one's.
   void all_reduce(View buffer, const ReduceOptions& options, int tag);
@@ -39,10 +46,6 @@ class Collectives {
 
  private:
   enum class Combine : std::uint8_t { kStore, kLocalLeft, kRemoteLeft };
-  struct Range {
-    std::int64_t begin = 0, end = 0;
-    std::int64_t size() const { return end - begin; }
-  };
   struct Job {  // the all-reduce under way
     std::byte* data = nullptr;
     std::int64_t numel = 0;
@@ -54,7 +57,8 @@ class Collectives {
   };
   struct Window;
 
-  void reduce_by_tree(const Job& job);
+  void reduce_in_group(View buffer, const ReduceOptions& options, Job job);
+  void reduce_by_tree(const Job& job, int group);
   void reduce_small_by_tree(const Job& job);
   void reduce_by_ring(const Job& job);
   void finish_piece(const Job& job, Range piece);
@@ -69,6 +73,7 @@ class Collectives {
   Transport& transport_;
   Waiter& waiter_;
   const std::size_t chunk_bytes_;
+  SharedReduce* group_ = nullptr;
   std::vector<std::vector<std::byte>> scratch_;
 };
 

@@ -52,6 +52,9 @@ struct CommunicatorOptions {
   // Large buffers travel in messages of this size, a multiple of 8; the same on all ranks. 1 MiB: large enough for a
   // message's cost not to count, small enough to stay in the second-level cache while it is added.
   std::size_t chunk_bytes = std::size_t{1} << 20;
+  // Ranks of one host reduce in shared memory, if the system lets them. The same bits either way, and on all ranks alike;
+  // off to test and to measure messages.
+  bool share_memory = true;
   // Ends the process when an operation failed and the caller didn't come to hear of it within a second (it is stuck
   // elsewhere). Default: prints the message to stderr and calls _exit(code). Injectable for tests.
   std::function<void(ExitCode, const std::string& message)> on_abandoned;
@@ -69,7 +72,11 @@ class Communicator {
   virtual int size() const = 0;
   virtual const std::string& host_of(int rank) const = 0;
   virtual int local_rank() const = 0;  // place among the ranks of this host
-  virtual std::string_view transport() const = 0;  // "local" or "mpi", for banners
+  virtual std::string_view transport() const = 0;  // "local", "mpi, shared memory", .., for banners
+
+  // Zeroed f32 or f64 memory whose all-reduce is quickest: where ranks share memory, peers add from it and into it without a
+  // copy. Any thread. May be kept beyond the communicator.
+  virtual Tensor make_buffer(const Shape& shape, DType dtype) { return Tensor::zeros(shape, dtype); }
 
   // Blocking. `label` names the operation in reports. Failures: as for wait.
   // all_gather: every rank gives equally many bytes; `all` holds size() times as many, in the order of ranks.
@@ -77,7 +84,7 @@ class Communicator {
   virtual void broadcast(std::span<std::byte> bytes, int root, std::string_view label) = 0;
   virtual void barrier(std::string_view label) = 0;
 
-  // Sums `buffer` (f32 or f64, CPU) over ranks in place. Returns at once; the buffer must not be touched until wait
+  // Sums `buffer` (f32 or f64, CPU; make_buffer's or any other) over ranks in place. Returns at once; the buffer must not be touched until wait
   // returns. Throws UserError when the order doesn't allow this number of ranks.
   virtual Ticket all_reduce_async(Tensor buffer, const ReduceOptions& options, std::string_view label) = 0;
   // Blocks until the operation and all before it are done. Throws EnvironmentError: kTempFail with the verdict when a

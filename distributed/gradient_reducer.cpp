@@ -114,7 +114,7 @@ Tensor GradientReducer::gradient(int shard, int id) {
     if (state.free_memory.empty()) {
       const Bucket& bucket = plan_.buckets[static_cast<std::size_t>(plan_.bucket_of[static_cast<std::size_t>(id)])];
       const auto numel = static_cast<std::int64_t>(bucket.nbytes / dtype_size(bucket.dtype));
-      state.memory.push_back(Tensor::zeros(Shape{numel}, bucket.dtype));  // zeros: the padding is added and sent too
+      state.memory.push_back(comm_.make_buffer(Shape{numel}, bucket.dtype));  // zeros: the padding is added and sent too
       state.free_memory.push_back(static_cast<int>(state.memory.size()) - 1);
     }
     memory = state.free_memory.back();
@@ -180,21 +180,23 @@ std::string GradientReducer::unmarked_entries() const {
   return "nothing";
 }
 
-ReduceReport GradientReducer::finish() {
+const ReduceReport& GradientReducer::finish() {
   LS_CHECK(state_ == State::kCollecting, fmt::format("finish() without begin_step, last step {}", step_));
   LS_CHECK(next_launch_ == static_cast<int>(states_.size()),
            fmt::format("finish() of step {}, but {} was never marked ready", step_, unmarked_entries()));
   state_ = State::kReducing;
-  ReduceReport report;
+  report_.nbytes = 0;
+  report_.exposed_wait_ns = 0;
+  report_.buckets.clear();
   const std::int64_t start = now_ns();
   for (std::size_t b = 0; b < states_.size(); ++b) {
     const OperationTimes times = comm_.wait(states_[b].ticket);
-    report.buckets.push_back({plan_.buckets[b].nbytes, times});
-    report.nbytes += plan_.buckets[b].nbytes;
+    report_.buckets.push_back({plan_.buckets[b].nbytes, times});
+    report_.nbytes += plan_.buckets[b].nbytes;
   }
-  if (comm_.size() > 1) report.exposed_wait_ns = now_ns() - start;
+  if (comm_.size() > 1) report_.exposed_wait_ns = now_ns() - start;
   state_ = State::kDone;
-  return report;
+  return report_;
 }
 
 Tensor GradientReducer::result(int id) {

@@ -63,8 +63,8 @@ class GradientReducer {
   // add buckets and launch all-reduces; doesn't block on communication.
   void mark_ready(int shard, int id);
 
-  // Blocks until all buckets are reduced. InternalError naming an entry that was never marked. Failures: Communicator::wait.
-  [[nodiscard]] ReduceReport finish();
+  // Blocks until all buckets are reduced. The report is valid until the next finish(). InternalError naming an entry that was never marked. Failures: Communicator::wait.
+  [[nodiscard]] const ReduceReport& finish();
 
   // After finish(), until the next begin_step; InternalError before. Means over V shards (totals: sums), same bits on
   // every rank. The memory may be changed in place (clipping).
@@ -99,6 +99,7 @@ class GradientReducer {
   std::int64_t step_ = 0;
   int next_launch_ = 0;
   std::vector<BucketState> states_;
+  ReduceReport report_;  // a member: its list keeps its memory
 };
 
 }  // namespace lockstep

@@ -10,7 +10,8 @@
 
 namespace lockstep {
 
-LocalGroup::LocalGroup(int ranks, const CommunicatorOptions& options) : hub_(std::make_shared<LocalHub>(ranks)) {
+LocalGroup::LocalGroup(int ranks, const CommunicatorOptions& options, int ranks_per_host)
+    : hub_(std::make_shared<LocalHub>(ranks, ranks_per_host)) {
   LS_CHECK(ranks >= 1, "a group of " + std::to_string(ranks) + " ranks");
   if (ranks == 1) {
     communicators_.push_back(make_solo_communicator());

@@ -15,7 +15,9 @@ class LocalHub;
 
 class LocalGroup {
  public:
-  explicit LocalGroup(int ranks, const CommunicatorOptions& options = {});
+  // `ranks_per_host`: so many consecutive ranks act as if they were on a host of their own and share no memory with the
+  // rest; 0: all on one host.
+  explicit LocalGroup(int ranks, const CommunicatorOptions& options = {}, int ranks_per_host = 0);
   ~LocalGroup();
 
   int size() const { return static_cast<int>(communicators_.size()); }

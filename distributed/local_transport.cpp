@@ -8,7 +8,7 @@
 
 namespace lockstep {
 
-LocalHub::LocalHub(int ranks) {
+LocalHub::LocalHub(int ranks, int ranks_per_host) : ranks_per_host_(ranks_per_host) {
   for (int rank = 0; rank < ranks; ++rank) boxes_.push_back(std::make_unique<Mailbox>());
 }
 
@@ -22,7 +22,7 @@ class LocalTransport final : public Transport {
   int rank() const override { return rank_; }
   int size() const override { return hub_->size(); }
   std::string_view name() const override { return "local"; }
-  std::string host() const override { return "localhost"; }
+  std::string host() const override { return hub_->host_of(rank_); }
 
   Request send(int to, int tag, const void* data, std::size_t nbytes) override {
     auto done = std::make_shared<std::atomic<bool>>(false);

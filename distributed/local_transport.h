@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "distributed/transport.h"
@@ -16,7 +17,7 @@ namespace lockstep {
 // What the ranks of one group share.
 class LocalHub {
  public:
-  explicit LocalHub(int ranks);
+  LocalHub(int ranks, int ranks_per_host);  // 0: all on "localhost"
   int size() const { return static_cast<int>(boxes_.size()); }
 
   struct PostedSend {
@@ -31,9 +32,11 @@ class LocalHub {
     std::deque<std::vector<std::byte>> control;
     std::atomic<bool> suspended{false};
   };
+  std::string host_of(int rank) const { return ranks_per_host_ == 0 ? "localhost" : "host" + std::to_string(rank / ranks_per_host_); }
   Mailbox& box(int rank) { return *boxes_[static_cast<std::size_t>(rank)]; }
 
  private:
+  const int ranks_per_host_;
   std::vector<std::unique_ptr<Mailbox>> boxes_;
 };
 

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "distributed/shared_connect.h"
+
 namespace lockstep {
 namespace {
 
@@ -33,6 +35,7 @@ QueuedCommunicator::QueuedCommunicator(std::unique_ptr<Transport> transport, con
     : transport_(std::move(transport)),
       collectives_(*transport_, *this, options.chunk_bytes),
       on_abandoned_(options.on_abandoned ? options.on_abandoned : print_and_exit),
+      share_memory_(options.share_memory),
       hosts_(static_cast<std::size_t>(transport_->size()), "?"),
       start_ns_(now_ns()),
       deadline_seconds_(options.deadline_seconds),
@@ -56,6 +59,17 @@ void QueuedCommunicator::connect() {
   hosts_[static_cast<std::size_t>(rank())] = transport_->host();
   hosts_ = all_gather_strings(transport_->host(), "hosts of all ranks");
   local_rank_ = static_cast<int>(std::count(hosts_.begin(), hosts_.begin() + rank(), host_of(rank())));
+  transport_name_ = transport_->name();
+  if (!share_memory_) return;
+  SharedConnection shared = connect_shared_memory(*this, hosts_, *this);
+  if (!shared.note.empty()) transport_name_ += ", " + shared.note;
+  const std::lock_guard lock(mutex_);  // the communication thread takes it before its next operation
+  shared_ = std::move(shared.group);
+  collectives_.use_shared_memory(shared_.get());
+}
+
+Tensor QueuedCommunicator::make_buffer(const Shape& shape, DType dtype) {
+  return shared_ ? shared_->make_buffer(shape, dtype) : Communicator::make_buffer(shape, dtype);
 }
 
 // ---- the caller's side

@@ -16,6 +16,7 @@
 #include "distributed/collectives.h"
 #include "distributed/communicator.h"
 #include "distributed/flight_recorder.h"
+#include "distributed/shared_reduce.h"
 #include "distributed/transport.h"
 
 namespace lockstep {
@@ -25,13 +26,14 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   // Starts the thread. connect() must follow, on all ranks at the same time.
   QueuedCommunicator(std::unique_ptr<Transport> transport, const CommunicatorOptions& options);
   ~QueuedCommunicator() override;
-  void connect();  // learns the ranks' hosts: the first collective
+  void connect();  // learns the ranks' hosts, shares memory with those on the same: the first collectives
 
   int rank() const override { return transport_->rank(); }
   int size() const override { return transport_->size(); }
   const std::string& host_of(int rank) const override { return hosts_[static_cast<std::size_t>(rank)]; }
   int local_rank() const override { return local_rank_; }
-  std::string_view transport() const override { return transport_->name(); }
+  std::string_view transport() const override { return transport_name_; }
+  Tensor make_buffer(const Shape& shape, DType dtype) override;
 
   using Communicator::barrier;
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all, std::string_view label) override;
@@ -89,7 +91,10 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   std::unique_ptr<Transport> transport_;
   Collectives collectives_;
   std::function<void(ExitCode, const std::string&)> on_abandoned_;
+  const bool share_memory_;
   std::vector<std::string> hosts_;
+  std::string transport_name_;
+  std::unique_ptr<SharedReduce> shared_;  // null: ranks exchange messages only
   int local_rank_ = 0;
   const std::int64_t start_ns_;
   std::atomic<double> deadline_seconds_;

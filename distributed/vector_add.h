@@ -1,4 +1,5 @@
-// The loops of the reducer: add, convert, divide. Plain enough to be vectorised; memory-bound beyond the caches.
+// The loops of the reducer: add, convert, divide. Written plainly and compiled for several vector widths (the same bits);
+// memory-bound beyond the caches.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,6 +11,9 @@ namespace lockstep {
 
 // out = left + right, elementwise, n elements of `dtype` (f32 or f64). out may be left or right, else no overlap.
 void add_arrays(DType dtype, void* out, const void* left, const void* right, std::int64_t n);
+
+// first = second = (left + right) / divisor. first and second may be left and right, in this order, else no overlap.
+void add_two(float* first, float* second, const float* left, const float* right, std::int64_t n, std::int64_t divisor);
 
 // f32 <-> bf16 (nearest even). No overlap.
 void encode_bf16(bf16* out, const float* values, std::int64_t n);

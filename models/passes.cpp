@@ -9,6 +9,7 @@
 #include "ops/global_avg_pool.h"
 #include "ops/linear.h"
 #include "ops/max_pool.h"
+#include "ops/norm_conv2d.h"
 
 namespace lockstep {
 namespace {
@@ -47,13 +48,19 @@ Var OpPass::norm_add_relu(const NormLayer& layer, const Var& x, const Var& resid
   return apply_norm(context_, layer, x, true, &residual);
 }
 
+Var OpPass::norm_conv(const NormLayer& norm, const ConvLayer& conv, const Var& x) {
+  LS_CHECK(conv.bias == nullptr, "layer " + conv.name + ": a convolution after batch norm and ReLU has no bias here");
+  const BatchNormState state{*norm.gamma, *norm.beta, *norm.running_mean, *norm.running_var};
+  return norm_conv2d(context_, x, state, norm.eps, context_.use(*conv.weight), conv.params);
+}
+
 Var OpPass::max_pool(const PoolLayer& layer, const Var& x) { return lockstep::max_pool(context_, x, layer.params); }
 
 Var OpPass::global_avg_pool(const std::string&, const Var& x) { return lockstep::global_avg_pool(context_, x); }
 
 Var OpPass::linear(const LinearLayer& layer, const Var& x) {
   const Var weight = context_.use(*layer.weight), bias = context_.use(*layer.bias);
-  return lockstep::linear(context_, x, weight, &bias);
+  return lockstep::linear(context_, x, weight, &bias, stats_dtype(x.value.dtype()));
 }
 
 Shape ShapePass::conv(const ConvLayer& layer, const Shape& x) {

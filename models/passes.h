@@ -26,9 +26,10 @@ class OpPass {
   Var norm(const NormLayer& layer, const Var& x);
   Var norm_relu(const NormLayer& layer, const Var& x);
   Var norm_add_relu(const NormLayer& layer, const Var& x, const Var& residual);  // relu(norm(x) + residual)
+  Var norm_conv(const NormLayer& norm, const ConvLayer& conv, const Var& x);     // conv(relu(norm(x))), nothing kept between
   Var max_pool(const PoolLayer& layer, const Var& x);
   Var global_avg_pool(const std::string& name, const Var& x);  // (N,C,H,W) -> (N,C)
-  Var linear(const LinearLayer& layer, const Var& x);
+  Var linear(const LinearLayer& layer, const Var& x);  // the classifier: logits are statistics (ops/kernels.h)
 
  private:
   Context& context_;
@@ -54,6 +55,7 @@ class ShapePass {
   Shape norm(const NormLayer& layer, const Shape& x);
   Shape norm_relu(const NormLayer& layer, const Shape& x) { return norm(layer, x); }
   Shape norm_add_relu(const NormLayer& layer, const Shape& x, const Shape& residual);
+  Shape norm_conv(const NormLayer& norm, const ConvLayer& conv, const Shape& x) { return this->conv(conv, this->norm(norm, x)); }
   Shape max_pool(const PoolLayer& layer, const Shape& x);
   Shape global_avg_pool(const std::string& name, const Shape& x);
   Shape linear(const LinearLayer& layer, const Shape& x);

@@ -105,10 +105,7 @@ Block ResNet::make_block(const std::string& name, const BlockSpec& spec) {
 template <class Pass>
 typename Pass::Value ResNet::run_block(Pass& pass, const Block& block, const typename Pass::Value& x) {
   auto y = pass.conv(block.branch.front().conv, x);
-  for (std::size_t i = 1; i < block.branch.size(); ++i) {
-    y = pass.norm_relu(block.branch[i - 1].norm, y);
-    y = pass.conv(block.branch[i].conv, y);
-  }
+  for (std::size_t i = 1; i < block.branch.size(); ++i) y = pass.norm_conv(block.branch[i - 1].norm, block.branch[i].conv, y);
   const NormLayer& last = block.branch.back().norm;
   if (!block.downsample) return pass.norm_add_relu(last, y, x);
   auto shortcut = pass.conv(block.downsample->conv, x);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/batch_norm.h"
 
-#include <limits>
 #include <string>
 #include <utility>
 
 #include "ops/checks.h"
 #include "ops/in_place.h"
+#include "ops/norm_statistics.h"
 #include "ops/registry.h"
 
 namespace lockstep {
@@ -14,49 +14,11 @@ namespace {
 
 constexpr std::string_view kOp = "batch_norm";
 
-struct ChannelStatistics {
-  Tensor mean, inv_std;  // (C)
-  double count;          // values per channel; infinity: constants, as in evaluation
-};
-
 void check_state(const Tensor& x, const BatchNormState& state, const Var* residual) {
   batch_norm_shape(x.shape(), state.gamma.value.shape(), state.beta.value.shape(), state.running_mean.value.shape(),
                    state.running_var.value.shape(), residual == nullptr ? nullptr : &residual->value.shape());
-  check_floating(kOp, "x", x);
-  const DType stats = stats_dtype(x.dtype());
-  check_dtype(kOp, state.gamma.name, state.gamma.value, stats);
-  check_dtype(kOp, state.beta.name, state.beta.value, stats);
-  check_dtype(kOp, state.running_mean.name, state.running_mean.value, stats);
-  check_dtype(kOp, state.running_var.name, state.running_var.value, stats);
+  check_norm_state(kOp, x, state);
   if (residual != nullptr) check_dtype(kOp, "residual", residual->value, x.dtype());
-}
-
-ChannelStatistics running_statistics(Context& ctx, const BatchNormState& state, double eps) {
-  const Tensor& var = state.running_var.value;
-  Tensor inv_std = Tensor::empty(var.shape(), var.dtype(), var.device());
-  ctx.kernels.batch_norm_inv_std(ctx.stream, var, 1.0, eps, inv_std, {});
-  return {state.running_mean.value, std::move(inv_std), std::numeric_limits<double>::infinity()};
-}
-
-ChannelStatistics batch_statistics(Context& ctx, const Tensor& x, const BatchNormState& state, double eps) {
-  const Shape channels{x.shape()[1]};
-  const auto vector = [&] { return Tensor::empty(channels, stats_dtype(x.dtype()), x.device()); };
-  Tensor mean = vector(), m2 = vector(), inv_std = vector();
-  ctx.kernels.batch_norm_moments(ctx.stream, x, mean, m2);
-  double count = static_cast<double>(x.shape()[0] * x.shape()[2] * x.shape()[3]);
-  if (ctx.norm_sync != nullptr) count = ctx.norm_sync->merge_moments(count, mean, m2);
-  if (count < 2)
-    throw_bad_argument(kOp, "x", "shape " + x.shape().str() + ", " + std::to_string(static_cast<int>(count)) +
-                                     " value(s) per channel for " + state.gamma.name,
-                       "at least 2 in training: raise shard_batch, or widen the batch-norm scope");
-  Tensor unbiased;
-  if (ctx.observations != nullptr) {
-    Tensor observed = ctx.observations->observation(state.running_mean);
-    ctx.kernels.accumulate(ctx.stream, mean, observed, GradMode::kOverwrite);
-    unbiased = ctx.observations->observation(state.running_var);
-  }
-  ctx.kernels.batch_norm_inv_std(ctx.stream, m2, count, eps, inv_std, unbiased);
-  return {std::move(mean), std::move(inv_std), count};
 }
 
 // With g = dy where the output is positive (g = dy without a ReLU), xhat = (x - mean) * inv_std, n = count:
@@ -67,53 +29,36 @@ ChannelStatistics batch_statistics(Context& ctx, const Tensor& x, const BatchNor
 struct BatchNormBackward {
   Kernels& kernels;
   Stream stream;
-  NormSync* norm_sync;   // null in evaluation
-  Tensor x, gamma, mask;  // mask: empty without a ReLU
-  ChannelStatistics statistics;
-  bool residual_is_x;
+  SavedNorm saved;
+  Tensor mask;  // of a ReLU after a residual; without one the gate is recomputed from x
+  bool relu, residual_is_x;
 
-  void operator()(BackwardPass& pass) const {
-    const std::int64_t channels = x.shape()[1];
-    Tensor sums = Tensor::empty({2, channels}, mean().dtype(), x.device());
-    Tensor sum_g = sums.view({channels}, sums.dtype());
-    Tensor sum_g_xhat = sums.view({channels}, sums.dtype(), sum_g.nbytes());
-    kernels.batch_norm_backward_sums(stream, pass.grad_output(), mask, x, mean(), inv_std(), sum_g, sum_g_xhat);
-    put_parameter_gradient(pass, 1, sum_g_xhat);
-    put_parameter_gradient(pass, 2, sum_g);
-    if (!pass.needs(0) && !pass.needs(3)) return;
-    if (norm_sync != nullptr) norm_sync->sum(sums);
-    put_data_gradients(pass, sum_g, sum_g_xhat);
+  ReluGate gate() const {
+    if (!relu) return ReluGate::none();
+    return mask ? ReluGate::from_bits(mask) : ReluGate::recompute();
   }
 
-  const Tensor& mean() const { return statistics.mean; }
-  const Tensor& inv_std() const { return statistics.inv_std; }
-
-  void put_parameter_gradient(BackwardPass& pass, int input, const Tensor& sum) const {
-    if (!pass.needs(input)) return;
-    GradTarget target = pass.target(input);
-    kernels.accumulate(stream, sum, target.grad, target.mode);
+  void operator()(BackwardPass& pass) const {
+    const Tensor sums = norm_sums_backward(pass, kernels, stream, saved, pass.grad_output(), gate(), 1);
+    if (pass.needs(0) || pass.needs(3)) put_data_gradients(pass, sums);
   }
 
   // dx is written over dy if nobody else holds it. It needs memory of its own if x is the residual too (one slot, two
   // contributions from one kernel) or if only the residual needs a gradient.
-  void put_data_gradients(BackwardPass& pass, const Tensor& sum_g, const Tensor& sum_g_xhat) const {
+  void put_data_gradients(BackwardPass& pass, const Tensor& sums) const {
     GradTarget dresidual = pass.target(3);
     const bool own = residual_is_x || !pass.needs(0);
     if (!own) {
       ElementwiseGrad g = elementwise_grad(pass, 0);
-      apply(g.dy, sum_g, sum_g_xhat, g.dx, dresidual);
+      norm_apply_backward(kernels, stream, saved, g.dy, gate(), sums, g.dx, dresidual);
       return;
     }
+    const Tensor& x = saved.x;
     GradTarget dx{Tensor::empty(x.shape(), x.dtype(), x.device()), GradMode::kOverwrite};
-    apply(pass.grad_output(), sum_g, sum_g_xhat, dx, dresidual);
+    norm_apply_backward(kernels, stream, saved, pass.grad_output(), gate(), sums, dx, dresidual);
     if (!pass.needs(0)) return;
     GradTarget target = pass.target(0);
     kernels.accumulate(stream, dx.grad, target.grad, target.mode);
-  }
-
-  void apply(const Tensor& dy, const Tensor& sum_g, const Tensor& sum_g_xhat, GradTarget& dx, GradTarget& dresidual) const {
-    kernels.batch_norm_backward_apply(stream, dy, mask, x, mean(), inv_std(), gamma, sum_g, sum_g_xhat, statistics.count,
-                                      dx.grad, dx.mode, dresidual.grad, dresidual.mode);
   }
 };
 
@@ -133,21 +78,18 @@ Shape batch_norm_shape(const Shape& x, const Shape& gamma, const Shape& beta, co
 
 Var batch_norm(Context& ctx, const Var& x, const BatchNormState& state, const BatchNormParams& params, const Var* residual) {
   check_state(x.value, state, residual);
-  ChannelStatistics statistics = ctx.training ? batch_statistics(ctx, x.value, state, params.eps)
-                                              : running_statistics(ctx, state, params.eps);
+  SavedNorm saved = norm_statistics(ctx, kOp, x.value, state, params.eps);
   const Var gamma = ctx.use(state.gamma), beta = ctx.use(state.beta), none;
   const Var& added = residual != nullptr ? *residual : none;
   Tensor y = Tensor::empty(x.value.shape(), x.value.dtype(), x.value.device());
   Tensor mask;  // parameters need gradients whenever there is a tape
-  if (params.relu && ctx.recording()) mask = Tensor::empty({(y.numel() + 7) / 8}, DType::kU8, y.device());
-  ctx.kernels.batch_norm_apply(ctx.stream, x.value, statistics.mean, statistics.inv_std, gamma.value, beta.value,
-                               added.value, params.relu, y, mask);
+  if (params.relu && residual != nullptr && ctx.recording()) mask = Tensor::empty({(y.numel() + 7) / 8}, DType::kU8, y.device());
+  ctx.kernels.batch_norm_apply(ctx.stream, x.value, saved.vectors(), added.value, params.relu, y, mask);
   if (!ctx.recording()) return {std::move(y)};
   const Var* const inputs[] = {&x, &gamma, &beta, &added};
   const bool residual_is_x = x.requires_grad() && x.slot == added.slot;
   return ctx.tape->record(std::move(y), inputs,
-                          BatchNormBackward{ctx.kernels, ctx.stream, ctx.training ? ctx.norm_sync : nullptr, x.value,
-                                            gamma.value, std::move(mask), std::move(statistics), residual_is_x});
+                          BatchNormBackward{ctx.kernels, ctx.stream, std::move(saved), std::move(mask), params.relu, residual_is_x});
 }
 
 OpSpec batch_norm_spec() {

@@ -29,7 +29,8 @@ Shape batch_norm_shape(const Shape& x, const Shape& gamma, const Shape& beta, co
 // y = (x - mean) / sqrt(var + eps) * gamma + beta [+ residual], then max(y, 0) if `relu`. var is the biased variance.
 // In training the batch mean and the unbiased variance (count / (count - 1)) go to Context::observations. Fewer than two
 // values per channel in training are a UserError. With norm_sync the call blocks until all shards of the group have made it,
-// forward and backward. Keeps x, the channel statistics and, with a ReLU, one bit per element.
+// forward and backward. Keeps x, the channel statistics and, with a residual and a ReLU, one bit per element (without a
+// residual backward recomputes what the ReLU let through).
 Var batch_norm(Context& ctx, const Var& x, const BatchNormState& state, const BatchNormParams& params = {},
                const Var* residual = nullptr);
 

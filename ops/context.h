@@ -29,7 +29,7 @@ struct Context {
   ObservationSink* observations = nullptr;  // null: batch statistics are not kept
 
   bool recording() const { return tape != nullptr; }
-  Var use(const Parameter& parameter) { return recording() ? tape->parameter(parameter) : Var{parameter.value, -1}; }
+  Var use(const Parameter& parameter) { return recording() ? tape->parameter(parameter) : Var{parameter.operand(), -1}; }
   RandomKey next_dropout_key() {
     RandomKey key = dropout;
     ++dropout.b;

@@ -4,10 +4,11 @@
 // - Outputs are allocated by the caller, with the shape that the op's shape rule gives. Inputs and outputs must not
 //   overlap. Everything lies on one device; images are (N, C, H, W) in channels-last memory (core/tensor.h).
 // - Work is queued on `stream` and may be unfinished on return; no function waits for the device or the host.
-// - Dtypes: activations and filters in the backend's dtypes (f64/f32 reference, f32 fast CPU, f32/bf16/f16 CUDA). "Statistics"
-//   (means, variances, batch-norm parameters and their gradients, biases, losses) are stats_dtype(x): f64 for f64,
-//   otherwise f32. Sums are accumulated in at least f32; reductions have a fixed order: the same call on the same
-//   device gives the same bits (a kernel that can't promise that throws by name).
+// - Dtypes: activations and filters in one of the backend's dtypes (f64/f32 reference, f32/bf16 fast CPU, f32/bf16/f16
+//   CUDA); all activations and filters of a call have the same. "Statistics" (means, variances, batch-norm parameters and
+//   their gradients, biases, filter gradients, logits, losses) are stats_dtype(x): f64 for f64, otherwise f32. 16-bit
+//   kernels compute in f32 and round each output once, to nearest even. Sums are accumulated in at least f32; reductions
+//   have a fixed order: the same call on the same device gives the same bits (a kernel that can't promise that throws by name).
 // - Scratch comes from the device's pool (Tensor::empty) and returns to it; the pool is stream-ordered, so a warm step
 //   asks the system for nothing. Comments state the bytes where they matter.
 // - GradMode: kOverwrite sets, kAccumulate adds to what is there, kSkip is never passed.
@@ -45,9 +46,26 @@ struct Pool2dParams {
   bool count_include_pad = true;  // avg only; torch's default
 };
 
+// What batch norm does to one channel: y = (x - mean) * inv_std * gamma + beta. All (C), statistics.
+struct NormVectors {
+  ConstView mean, inv_std, gamma, beta;
+};
+
+// Which elements a ReLU let through, for batch norm's backward pass. kBits: bit i%8 of byte i/8 is element i's. kRecompute:
+// those with (x - mean) * inv_std * gamma + beta > 0, from the x that backward reads anyway (no residual was added).
+struct ReluGate {
+  enum class Kind : std::uint8_t { kNone, kBits, kRecompute };
+  Kind kind = Kind::kNone;
+  ConstView bits{};
+  static ReluGate none() { return {}; }
+  static ReluGate from_bits(ConstView bits) { return {Kind::kBits, bits}; }
+  static ReluGate recompute() { return {Kind::kRecompute, {}}; }
+};
+
 // One parameter's share of an optimizer step. All views have the same numel; value, grad and momentum are f32 or f64.
 struct SgdTensor {
   View value, momentum;
+  View compute;  // empty, or the 16-bit copy that the next step computes with: set to the new value, rounded
   ConstView grad;
   double weight_decay = 0;  // added to the gradient (coupled)
   double lr = 0;            // schedule times the group's multiplier
@@ -68,7 +86,13 @@ class Kernels {
   // --- convolution: cross-correlation; x (N,C,H,W), w (K,C/groups,R,S), y (N,K,P,Q), bias (K) or empty ---
   virtual void conv2d_forward(Stream, ConstView x, ConstView w, ConstView bias, const Conv2dParams&, View y) = 0;
   virtual void conv2d_backward_data(Stream, ConstView dy, ConstView w, const Conv2dParams&, View dx, GradMode) = 0;
+  // dw is a statistic: f32 for 16-bit x and dy.
   virtual void conv2d_backward_filter(Stream, ConstView x, ConstView dy, const Conv2dParams&, View dw, GradMode) = 0;
+  // The same on relu(norm(x)) rounded to x's dtype, which is never kept: a backend may normalise while it reads x. Here:
+  // batch_norm_apply into scratch of x's size, then the plain convolution.
+  virtual void norm_conv2d_forward(Stream, ConstView x, const NormVectors&, ConstView w, const Conv2dParams&, View y);
+  virtual void norm_conv2d_backward_filter(Stream, ConstView x, const NormVectors&, ConstView dy, const Conv2dParams&,
+                                           View dw, GradMode);
   // db (C) = sum of dy over all but axis 1; dy is (N,C,H,W) or (N,C).
   virtual void bias_backward(Stream, ConstView dy, View db, GradMode) = 0;
 
@@ -78,21 +102,18 @@ class Kernels {
   // inv_std = 1 / sqrt(m2 / count + eps); unbiased, if given, = m2 / (count - 1): what running variances observe. With
   // count = 1 and a running variance as m2: the evaluation-mode inv_std. All (C).
   virtual void batch_norm_inv_std(Stream, ConstView m2, double count, double eps, View inv_std, View unbiased) = 0;
-  // y = (x - mean) * inv_std * gamma + beta [+ residual], then ReLU if `relu`. If `mask` is given (relu only), bit i%8
-  // of byte i/8 is set where output element i (memory order) is positive; mask is u8 of ceil(numel/8) bytes. y may
-  // alias x or residual.
-  virtual void batch_norm_apply(Stream, ConstView x, ConstView mean, ConstView inv_std, ConstView gamma, ConstView beta,
-                                ConstView residual, bool relu, View y, View mask) = 0;
-  // g = dy where mask (all, if mask is empty). sum_g (C) = sum g; sum_g_xhat (C) = sum g * (x - mean) * inv_std.
-  virtual void batch_norm_backward_sums(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean,
-                                        ConstView inv_std, View sum_g, View sum_g_xhat) = 0;
+  // y = norm(x) [+ residual], then ReLU if `relu`. If `mask` is given (relu only), bit i%8 of byte i/8 is set where output
+  // element i (memory order) is positive; mask is u8 of ceil(numel/8) bytes. y may alias x or residual.
+  virtual void batch_norm_apply(Stream, ConstView x, const NormVectors&, ConstView residual, bool relu, View y, View mask) = 0;
+  // g = dy where the gate is open. sum_g (C) = sum g; sum_g_xhat (C) = sum g * (x - mean) * inv_std.
+  virtual void batch_norm_backward_sums(Stream, ConstView dy, const ReluGate&, ConstView x, const NormVectors&, View sum_g,
+                                        View sum_g_xhat) = 0;
   // dx = gamma * inv_std * (g - sum_g / count - xhat * sum_g_xhat / count) (Ioffe & Szegedy 2015, section 3, simplified);
   // sums and count are the group's. dresidual, if given, gets g. With count = infinity: the evaluation-mode gradient.
   // dx may alias dy when dx_mode is kOverwrite.
-  virtual void batch_norm_backward_apply(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean,
-                                         ConstView inv_std, ConstView gamma, ConstView sum_g, ConstView sum_g_xhat,
-                                         double count, View dx, GradMode dx_mode, View dresidual,
-                                         GradMode dresidual_mode) = 0;
+  virtual void batch_norm_backward_apply(Stream, ConstView dy, const ReluGate&, ConstView x, const NormVectors&,
+                                         ConstView sum_g, ConstView sum_g_xhat, double count, View dx, GradMode dx_mode,
+                                         View dresidual, GradMode dresidual_mode) = 0;
 
   // --- elementwise; any shape ---
   virtual void relu_forward(Stream, ConstView x, View y) = 0;  // y may alias x; NaN stays NaN
@@ -113,7 +134,11 @@ class Kernels {
   virtual void global_avg_pool_forward(Stream, ConstView x, View y) = 0;  // y (N,C)
   virtual void global_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) = 0;
 
-  // --- linear: x (N,IN), w (OUT,IN), bias (OUT) or empty, y (N,OUT) = x w^T + bias ---
+  // dst = src in dst's dtype (f64, f32, bf16, f16), rounded to nearest even.
+  virtual void convert(Stream, ConstView src, View dst) = 0;
+
+  // --- linear: x (N,IN), w (OUT,IN), bias (OUT) or empty, y (N,OUT) = x w^T + bias. y and dy are x's dtype or, for 16-bit
+  // x, f32 (a classifier's logits); dw is a statistic ---
   virtual void linear_forward(Stream, ConstView x, ConstView w, ConstView bias, View y) = 0;
   virtual void linear_backward_data(Stream, ConstView dy, ConstView w, View dx, GradMode) = 0;
   virtual void linear_backward_weight(Stream, ConstView x, ConstView dy, View dw, GradMode) = 0;
@@ -122,7 +147,7 @@ class Kernels {
   virtual void copy_channels(Stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin,
                              std::int64_t count, GradMode) = 0;
 
-  // --- loss: logits (N,K), labels i32 (N), -1 = not counted ---
+  // --- loss: logits (N,K), a statistic (f32 or f64); labels i32 (N), -1 = not counted ---
   // With t = (1 - smoothing) * onehot + smoothing / K: loss (scalar, statistics) = mean over the counted samples of
   // -sum t log softmax(logits) (0 if none is counted); dlogits (if given) = d loss / d logits; sums f64 (4) = {sum of
   // losses, top-1 hits, top-5 hits, counted samples}. A hit in the top k: fewer than k classes with a larger logit,

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "core/error.h"
 #include "ops/checks.h"
 #include "ops/registry.h"
 
@@ -45,7 +46,7 @@ Shape linear_shape(const Shape& x, const Shape& w) {
   return {x[0], w[0]};
 }
 
-Var linear(Context& ctx, const Var& x, const Var& w, const Var* bias) {
+Var linear(Context& ctx, const Var& x, const Var& w, const Var* bias, std::optional<DType> output) {
   const Shape shape = linear_shape(x.value.shape(), w.value.shape());
   check_floating(kOp, "x", x.value);
   check_dtype(kOp, "w", w.value, x.value.dtype());
@@ -55,7 +56,9 @@ Var linear(Context& ctx, const Var& x, const Var& w, const Var* bias) {
   }
   const Var none;
   const Var& b = bias != nullptr ? *bias : none;
-  Tensor y = Tensor::empty(shape, x.value.dtype(), x.value.device());
+  const DType dtype = output.value_or(x.value.dtype());
+  LS_CHECK(dtype == x.value.dtype() || dtype == stats_dtype(x.value.dtype()), "linear: output dtype");
+  Tensor y = Tensor::empty(shape, dtype, x.value.device());
   ctx.kernels.linear_forward(ctx.stream, x.value, w.value, b.value, y);
   if (!ctx.recording()) return {std::move(y)};
   const Var* const inputs[] = {&x, &w, &b};

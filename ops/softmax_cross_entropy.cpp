@@ -40,7 +40,7 @@ Shape softmax_cross_entropy_shape(const Shape& logits, const Shape& labels) {
 
 LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& labels, double label_smoothing) {
   const Shape shape = softmax_cross_entropy_shape(logits.value.shape(), labels.shape());
-  check_floating(kOp, "logits", logits.value);
+  check_dtype(kOp, "logits", logits.value, stats_dtype(logits.value.dtype()));
   check_dtype(kOp, "labels", labels, DType::kI32);
   if (!(label_smoothing >= 0 && label_smoothing < 1))
     throw_bad_argument(kOp, "label_smoothing", std::to_string(label_smoothing), "0 <= label_smoothing < 1");

@@ -65,6 +65,7 @@ int run_eval(const EvalOptions& options) {
     TrainingState saved;
     load_checkpoint(posix_fs(), info.path, saved);
     restore_model(saved.model, *network.model);
+    network.renew_compute_copies();
     const EvalLoaderOptions loading = eval_loader_options(config, image, comm.rank(), comm.size());
     EvalLoader loader(*source, loading);
     const EvalResult result = evaluate(network, loader, source->size(), loading.batch, comm);

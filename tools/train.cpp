@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <optional>
 
 #include "core/error.h"
 #include "proto/config.pb.h"
@@ -26,6 +27,7 @@ struct TrainOptions {
   std::string resume;
   bool allow_changes = false;
   bool json = false;
+  std::optional<ProfileOptions> profile;
 };
 
 JobOptions job_options(const proto::Config& config) {
@@ -104,7 +106,8 @@ int run_train(const TrainOptions& options, const std::string& binary) {
     const TrainOutcome outcome = train({.loaded = loaded,
                                         .resume = parse_resume(options.resume),
                                         .allow_changes = options.allow_changes,
-                                        .console = options.json ? stderr : stdout},
+                                        .console = options.json ? stderr : stdout,
+                                        .profile = options.profile},
                                        comm);
     if (comm.rank() == 0) {
       if (options.json)
@@ -114,6 +117,21 @@ int run_train(const TrainOptions& options, const std::string& binary) {
     }
     return static_cast<int>(outcome.stopped ? ExitCode::kTempFail : ExitCode::kOk);
   });
+}
+
+// --profile [FILE]: without a value the run folder's trace.json.
+void add_profile_options(CLI::App& command, TrainOptions& options) {
+  const auto profile = [&options]() -> ProfileOptions& { return options.profile ? *options.profile : options.profile.emplace(); };
+  command
+      .add_option_function<std::string>(
+          "--profile", [profile](const std::string& file) { profile().file = file; },
+          "Trace a few steps for ui.perfetto.dev: FILE, by default RUN_DIR/trace.json")
+      ->expected(0, 1)
+      ->type_name("[FILE]");
+  command.add_option_function<int>("--profile-steps", [profile](int steps) { profile().steps = steps; }, "Steps to trace (5)")
+      ->check(CLI::PositiveNumber);
+  command.add_option_function<int>("--profile-skip", [profile](int steps) { profile().skip = steps; }, "Steps before them, not traced (3)")
+      ->check(CLI::NonNegativeNumber);
 }
 
 }  // namespace
@@ -126,6 +144,7 @@ void add_train(CLI::App& app, Run& run) {
                       "auto (newest checkpoint, or a fresh start), latest (an error if there is none), best, or the path of a checkpoint");
   command->add_flag("--allow-changes", options->allow_changes, "Resume although the config differs where that makes it another run");
   command->add_flag("--json", options->json, "Print one JSON object at the end; everything else goes to stderr");
+  add_profile_options(*command, *options);
   command->callback([=, &app, &run] {
     run = [=, &app] { return run_train(*options, app.get_name()); };
   });

@@ -17,10 +17,17 @@ DType dtype_of_precision(proto::Config::Precision precision) {
   switch (precision) {
     case proto::Config::FP32: return DType::kF32;
     case proto::Config::FP64: return DType::kF64;
+    case proto::Config::BF16: return DType::kBF16;
     default: break;
   }
   throw UserError("precision: got " + proto::Config::Precision_Name(precision) +
-                  ", but no backend in this build computes in 16 bits; use FP32");
+                  ", but no backend in this build computes it; use BF16 or FP32");
+}
+
+// The ops read the weights of convolutions and matrix products in 16 bits; all else of the model stays as it is.
+void add_compute_copies(Model& model, DType dtype) {
+  for (Parameter* parameter : model.parameters())
+    if (parameter->kind == ParameterKind::kWeight) parameter->compute = Tensor::empty(parameter->value.shape(), dtype);
 }
 
 // One value per channel, or one for all, or the default.
@@ -54,6 +61,11 @@ Stem stem_of(proto::Model::Stem stem) {
 
 }  // namespace
 
+void Network::renew_compute_copies() {
+  for (Parameter* parameter : model->parameters())
+    if (parameter->compute) kernels->convert({}, parameter->value, parameter->compute);
+}
+
 ImageSize image_size(const proto::Config& config, const Source& source) {
   const proto::Data& data = config.data();
   const auto pick = [](int wanted, int stored, int fallback) { return wanted > 0 ? wanted : stored > 0 ? stored : fallback; };
@@ -83,8 +95,10 @@ Network make_network(const proto::Config& config, const ImageSize& image, int cl
                               .base_width = model.base_width(),
                               .bn_eps = model.batch_norm().eps(),
                               .bn_momentum = model.batch_norm().momentum(),
-                              .dtype = network.dtype});
+                              .dtype = stats_dtype(network.dtype)});
+  if (stats_dtype(network.dtype) != network.dtype) add_compute_copies(*network.model, network.dtype);
   network.model->initialise(config.seed());
+  network.renew_compute_copies();
   return network;
 }
 

@@ -19,7 +19,10 @@ struct Network {
   std::unique_ptr<Kernels> kernels;
   std::unique_ptr<Model> model;
   std::vector<float> mean, std;  // per channel, pixels counted from 0 to 1
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;  // of activations; parameters have stats_dtype(dtype), and 16-bit copies if that differs
+
+  // To be called whenever parameters were set by anything but the optimizer.
+  void renew_compute_copies();
 };
 
 // Size of the images that the network sees: the config's, or what the source stores, or 224.

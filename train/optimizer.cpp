@@ -92,6 +92,7 @@ void SgdOptimizer::step(Kernels& kernels, Stream stream, double lr, double norm,
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     tensors_.push_back({.value = parameters_[i]->value,
                         .momentum = momentum_[i],
+                        .compute = parameters_[i]->compute,
                         .grad = gradient(*parameters_[i]),
                         .weight_decay = rules_[i].weight_decay,
                         .lr = lr * rules_[i].lr_multiplier});

@@ -72,7 +72,10 @@ RunPosition resume_everywhere(Session& session, const std::optional<CheckpointIn
   position.step = header.step;
   position.last_eval_step = header.last_eval_step;
   position.best_top1 = header.best_top1;
-  if (header.resumed != 0) broadcast_session(session, comm);
+  if (header.resumed != 0) {
+    broadcast_session(session, comm);
+    session.network.renew_compute_copies();
+  }
   return position;
 }
 

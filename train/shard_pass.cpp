@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/shard_pass.h"
 
+#include "core/trace.h"
 #include "ops/normalise_image.h"
 #include "ops/softmax_cross_entropy.h"
 #include "train/clock.h"
@@ -46,6 +47,10 @@ void ShardPass::train(const ShardBatch& batch, std::uint64_t seed, std::int64_t 
   tape_.backward(loss.loss, seed_gradient_, &gradients);
   tape_.reset();
   const std::int64_t end = steady_ns();
+  if (trace_enabled()) {
+    record_span({"forward", SpanKind::kPhase, begin, middle, step});
+    record_span({"backward", SpanKind::kPhase, middle, end, step});
+  }
   times.forward_ns += middle - begin;
   times.backward_ns += end - middle;
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/trace.h"
 #include "distributed/gradient_reducer.h"
 #include "distributed/norm_sync_group.h"
 #include "distributed/shard_crew.h"
@@ -83,6 +84,7 @@ class StepRunner::Impl {
   }
 
   StepResult run(std::int64_t step, double lr, Loader& loader) {
+    const TraceScope trace(SpanKind::kPhase, "step", step);
     StepResult result;
     reducer_.begin_step(step);
     if (norm_sync_) {
@@ -94,10 +96,10 @@ class StepRunner::Impl {
       }
     }
     comm_.set_activity(step, "reduction");
-    const ReduceReport report = reducer_.finish();
-    result.times.reduce_ns = report.exposed_wait_ns;
+    result.times.reduce_ns = reduce(step);
     read_totals(result);
     comm_.set_activity(step, "update");
+    const TraceScope update_trace(SpanKind::kPhase, "update", step);
     update(lr, result);
     return result;
   }
@@ -124,6 +126,7 @@ class StepRunner::Impl {
   int totals_id() const { return first_buffer() + static_cast<int>(network_.model->buffers().size()); }
 
   Batch next_batch(std::int64_t step, Loader& loader, StepTimes& times) {
+    const TraceScope trace(SpanKind::kPhase, "data", step);
     comm_.set_activity(step, "waiting for data");
     const std::int64_t begin = steady_ns();
     Batch batch = loader.next();
@@ -155,6 +158,17 @@ class StepRunner::Impl {
       times.forward_ns = std::max(times.forward_ns, each.forward_ns);
       times.backward_ns = std::max(times.backward_ns, each.backward_ns);
     }
+  }
+
+  // Waits for the buckets; the time that this took.
+  std::int64_t reduce(std::int64_t step) {
+    const TraceScope trace(SpanKind::kPhase, "reduce", step);
+    const ReduceReport& report = reducer_.finish();
+    if (trace_enabled() && comm_.size() > 1)
+      for (const BucketReport& bucket : report.buckets)
+        record_span({"bucket", SpanKind::kBucket, bucket.times.started_ns, bucket.times.done_ns, static_cast<std::int64_t>(bucket.nbytes),
+                     bucket.times.submitted_ns});
+    return report.exposed_wait_ns;
   }
 
   void report_totals(int shard, const ShardSums& sums) {

@@ -1,45 +1,45 @@
-// step_bench: times whole training steps on made-up images, phase by phase.
+// step_bench: times whole training steps, phase by phase, and then says where a step's time goes.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <string>
 
-#include "distributed/communicator.h"
+#include "train/bench_peaks.h"
+#include "train/bench_setup.h"
+#include "train/bench_stats.h"
+#include "train/trace_ops.h"
 
 namespace lockstep {
 
-struct StepBenchOptions {
-  std::string model = "resnet50";
-  std::int64_t batch = 16;  // images per rank and step
-  int accumulate = 1;       // shards that a rank runs one after the other, each of batch / accumulate images
-  int base_width = 0;       // channels of the first stage; 0: the model's own
-  int size = 224;           // height and width
-  int channels = 3;
-  int classes = 1000;
-  std::string dtype = "f32";        // f32 or f64
-  std::string backend = "AUTO";     // AUTO, FAST, REFERENCE
-  std::string reduction = "EXACT";  // EXACT or FAST
-  std::string wire = "FP32";        // FP32 or BF16
-  std::string norm_scope = "SHARD"; // SHARD or GLOBAL
-  int threads = 1;                  // per rank
-  int warmup = 2;
-  int steps = 5;
-};
-
-// Medians over the timed steps of the slowest rank's wall clock.
+// Of the slowest rank; phases are medians over the timed steps.
 struct StepBenchResult {
-  int ranks = 1;
-  double images_per_second = 0;  // all ranks together
-  double step_ms = 0, step_ms_min = 0, step_ms_max = 0;
+  int steps = 0;                 // timed
+  double images_per_second = 0;  // all ranks together, at the median step
+  Spread step_ms;
   double data_ms = 0, forward_ms = 0, backward_ms = 0, reduce_ms = 0, update_ms = 0;
-  std::uint64_t peak_bytes = 0;             // largest resident set of a rank
-  std::uint64_t pool_peak_bytes = 0;        // of which tensors, at their peak
+  std::uint64_t peak_bytes = 0;               // largest resident set of a rank
+  std::uint64_t pool_peak_bytes = 0;          // of which tensors, at their peak
   std::uint64_t warm_system_allocations = 0;  // by the memory pool during the timed steps, all ranks: 0 is the promise
   std::uint64_t gradient_bytes = 0;
+  // From steps of their own after the timed ones, with every kernel call timed: medians over those steps.
+  double traced_step_ms = 0;
+  std::array<double, kOpClasses> class_ms{};  // by OpClass, per step
+  double other_ms = 0;                        // of traced_step_ms: in no kernel and not waiting for data or reductions
+  double flops = 0;                           // of convolutions and matrix products, per step and rank
+  Peaks peaks;
+
+  double class_share(OpClass op_class) const { return class_ms[static_cast<std::size_t>(op_class)] / traced_step_ms; }
+  // The time that the step's arithmetic takes at the measured peak, as a share of the median step.
+  double roofline_share() const { return flops / (peaks.gflops * 1e6) / step_ms.median; }
+};
+
+struct StepBench {
+  BenchSubject subject;
+  StepBenchResult result;
 };
 
 // Collective; blocks. The result is complete on every rank.
-StepBenchResult bench_step(const StepBenchOptions& options, Communicator& comm);
+StepBench bench_step(const BenchOptions& options, Communicator& comm);
 
 }  // namespace lockstep

@@ -9,6 +9,8 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "cpu/fast/dnnl_adapter.h"
+#include "core/trace.h"
 #include "distributed/replica_check.h"
 #include "proto/config.pb.h"
 #include "train/build_info.h"
@@ -49,6 +51,7 @@ class Trainer {
     }
     eval_period_ = period_of(config_.evaluation().every_epochs(), session_.plan.steps_per_epoch);
     save_period_ = period_of(config_.checkpoint().every_epochs(), session_.plan.steps_per_epoch);
+    if (request.profile) start_profiler(*request.profile);
   }
 
   TrainOutcome run() {
@@ -108,6 +111,10 @@ class Trainer {
     derived.emplace_back("model", fmt::format("{}, {} parameters, {} classes", session_.network.model->name(),
                                               session_.network.model->parameter_count(), session_.network.model->options().classes));
     derived.emplace_back("optimizer", describe_rules(session_.optimizer->rules()));
+    if (config_.precision() == proto::Config::BF16) {
+      derived.emplace_back("bf16 products", bf16_support());
+      if (!bf16_is_fast()) warn("precision: BF16: this processor has neither AMX nor AVX512-BF16, so FP32 is faster here");
+    }
     derived.emplace_back("backend", fmt::format("{}, transport {}", session_.network.kernels->name(), comm_.transport()));
     derived.emplace_back("run folder", folder_->path());
     derived.emplace_back("start", folder_->resume_from()
@@ -118,7 +125,19 @@ class Trainer {
     reporter_->restore(position_.accumulators);
   }
 
+  void start_profiler(ProfileOptions options) {
+    if (options.file.empty() && folder_) options.file = folder_->path() + "/trace.json";
+    profiler_.emplace(options, session_.network.kernels, comm_);
+  }
+
+  void tell_profile() {
+    if (!is_root()) return;
+    const std::string lost = profiler_->dropped() > 0 ? fmt::format("; {} spans found no room: trace fewer steps", profiler_->dropped()) : "";
+    reporter_->say(fmt::format("profile      {} (open it in ui.perfetto.dev){}", profiler_->file(), lost));
+  }
+
   void one_step(Loader& loader) {
+    if (profiler_ && profiler_->before_step()) tell_profile();
     const double lr = session_.schedule->lr(step());
     const StepResult result = or_save_urgently([&] { return runner_->run(step(), lr, loader); });
     if (!result.finite) throw_not_finite(lr, result);
@@ -149,6 +168,7 @@ class Trainer {
   bool save_is_due() const { return falls_on(step(), save_period_) || falls_on(step(), config_.checkpoint().every_steps()); }
 
   void evaluate_now() {
+    const TraceScope trace(SpanKind::kPhase, "evaluation", step());
     comm_.set_activity(step(), "evaluation");
     if (reporter_) reporter_->pause();
     const EvalResult result = or_save_urgently([&] {
@@ -190,6 +210,7 @@ class Trainer {
   // `now`: until it is durable; otherwise beside the training, if the config says so. Replicas agree before anything is
   // saved; then the ranks without a disk to wait for wait for rank 0, longer than for a collective.
   void save(bool now) {
+    const TraceScope trace(SpanKind::kCheckpoint, "checkpoint", step());
     saved_step_ = step();
     check_replicas_now();
     collect_bad_samples();
@@ -251,6 +272,8 @@ class Trainer {
       outcome_.images_per_second = reporter_->images_per_second();
     }
     save(true);  // nobody leaves before the state is durable
+    if (profiler_ && profiler_->finish()) tell_profile();
+    if (profiler_ && !profiler_->written()) warn("no profile: the run ended before the first step to be traced");
   }
 
   [[noreturn]] void throw_not_finite(double lr, const StepResult& result) {
@@ -274,6 +297,7 @@ class Trainer {
   RunPosition position_;
   std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<EvalLoader> eval_loader_;
+  std::optional<Profiler> profiler_;
   Loader* loader_ = nullptr;  // while run() runs
   std::int64_t eval_batch_ = 1;
   std::int64_t eval_period_ = 0, save_period_ = 0;

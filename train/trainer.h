@@ -13,6 +13,7 @@
 #include "train/config/config.h"
 #include "train/evaluate.h"
 #include "train/run_folder.h"
+#include "train/trace_profile.h"
 
 namespace lockstep {
 
@@ -21,6 +22,7 @@ struct TrainRequest {
   ResumeRequest resume;
   bool allow_changes = false;  // resume although the config differs where it must not
   std::FILE* console = stdout;  // where rank 0 shows banner and progress
+  std::optional<ProfileOptions> profile;  // an empty file: trace.json in the run folder
 };
 
 // The same on every rank, except `run_dir` and `digest` (rank 0 only).

@@ -1,5 +1,6 @@
-// kernel_bench [threads]: speed of the fast CPU backend, call by call. Convolutions in GFLOP/s against the core's best
-// layer, the rest in GB/s against a copy: each operand counted once per pass that must touch it.
+// kernel_bench [threads [memory]]: speed of the fast CPU backend, call by call, f32 and bf16. Convolutions in GFLOP/s
+// against the core's best layer; the rest in GB/s, each operand counted once per pass that must touch it, and as a share of
+// what a copy (or, for kernels that only read, a sum) of the same bytes reaches. "memory": without the convolutions.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
@@ -44,10 +45,16 @@ double seconds(const std::function<void()>& call) {
   return best;
 }
 
-Tensor noise(const Shape& shape, std::uint64_t id) {
-  Tensor tensor = Tensor::empty(shape, DType::kF32);
+Tensor noise(const Shape& shape, std::uint64_t id, DType dtype = DType::kF32) {
+  Tensor tensor = Tensor::empty(shape, dtype);
   RandomStream random({.seed = 1, .b = id});
-  for (float& value : tensor.host<float>()) value = random.uniform(-1, 1);
+  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
+    const float value = random.uniform(-1, 1);
+    if (dtype == DType::kBF16)
+      tensor.host<bf16>()[static_cast<std::size_t>(i)] = bf16(value);
+    else
+      tensor.host<float>()[static_cast<std::size_t>(i)] = value;
+  }
   return tensor;
 }
 
@@ -95,84 +102,149 @@ void bench_convolutions(Kernels& kernels, DnnlAdapter& dnnl, const char* net, st
              totals[1] * 1e3 / static_cast<double>(n), totals[2] * 1e3 / static_cast<double>(n));
 }
 
-void report(const char* what, double bytes, const std::function<void()>& call) {
-  const double t = seconds(call);
-  fmt::print("  {:28} {:8.3f} ms {:6.1f} GB/s\n", what, t * 1e3, bytes / t * 1e-9);
+// What memory gives to a working set of some bytes: GB/s of a copy (read + written) and of reading.
+struct Bandwidth {
+  double copy, read;
+};
+
+Bandwidth measure_bandwidth(const simd::SimdKernels& simd, std::int64_t nbytes) {
+  const std::int64_t n = nbytes / 4;
+  Tensor x = noise({n}, 1), y = noise({n}, 2);
+  volatile double sink = 0;
+  const double copied = seconds([&] { std::memcpy(y.ptr(), x.ptr(), x.nbytes()); });
+  const double read = seconds([&] { sink = simd.squared_sum(x.host<float>().data(), n); });
+  return {2e-9 * static_cast<double>(nbytes) / copied, 1e-9 * static_cast<double>(nbytes) / read};
 }
 
-void bench_memory(Kernels& k, const Shape& shape) {
-  const auto n = static_cast<double>(shape.numel());
-  Tensor x = noise(shape, 1), y = noise(shape, 2), dy = noise(shape, 3), mask = Tensor::empty({shape.numel() / 8}, DType::kU8);
-  Tensor a = noise({shape[1]}, 4), b = noise({shape[1]}, 5), c = noise({shape[1]}, 6), d = noise({shape[1]}, 7), one = noise({}, 8);
+class Report {
+ public:
+  // `nbytes` of the tensor that the calls work on: the yardstick is a copy of as many.
+  Report(const std::string& what, std::int64_t nbytes) : bandwidth_(measure_bandwidth(select_simd_kernels(), nbytes)) {
+    fmt::print("\n{} ({:.1f} MB): copy {:.1f} GB/s, read {:.1f} GB/s\n", what, static_cast<double>(nbytes) * 1e-6, bandwidth_.copy,
+               bandwidth_.read);
+  }
+  void line(const char* what, double nbytes, const std::function<void()>& call, bool reads_only = false) const {
+    const double t = seconds(call), speed = nbytes / t * 1e-9;
+    fmt::print("  {:30} {:8.1f} us {:7.2f} MB {:6.1f} GB/s {:4.0f} %\n", what, t * 1e6, nbytes * 1e-6, speed,
+               100 * speed / (reads_only ? bandwidth_.read : bandwidth_.copy));
+  }
+
+ private:
+  Bandwidth bandwidth_;
+};
+
+void bench_norm(Kernels& k, const Shape& shape, DType dtype) {
+  const double n = static_cast<double>(shape.numel()), size = static_cast<double>(dtype_size(dtype)), bit = 0.125;
+  Tensor x = noise(shape, 1, dtype), y = noise(shape, 2, dtype), dy = noise(shape, 3, dtype),
+         mask = Tensor::empty({shape.numel() / 8}, DType::kU8);
+  Tensor a = noise({shape[1]}, 4), b = noise({shape[1]}, 5), c = noise({shape[1]}, 6), d = noise({shape[1]}, 7);
+  const NormVectors norm{a, b, c, d};
+  const ReluGate bits = ReluGate::from_bits(mask), again = ReluGate::recompute();
   const GradMode over = GradMode::kOverwrite, on = GradMode::kAccumulate;
-  fmt::print("\n{} ({:.1f} MB)\n", shape.str(), n * 4e-6);
-  report("memcpy", 8 * n, [&] { std::memcpy(y.ptr(), x.ptr(), x.nbytes()); });
-  report("batch_norm_moments", 4 * n, [&] { k.batch_norm_moments({}, x, a, b); });
-  report("batch_norm_apply relu mask", 8.125 * n, [&] { k.batch_norm_apply({}, x, a, b, c, d, {}, true, y, mask); });
-  report("  + residual", 12.125 * n, [&] { k.batch_norm_apply({}, x, a, b, c, d, dy, true, y, mask); });
-  report("batch_norm_backward_sums", 8.125 * n, [&] { k.batch_norm_backward_sums({}, dy, mask, x, a, b, c, d); });
-  report("batch_norm_backward_apply", 12.125 * n,
-         [&] { k.batch_norm_backward_apply({}, dy, mask, x, a, b, c, d, d, 1e3, y, over, {}, over); });
-  report("  in place, residual", 16.125 * n, [&] { k.batch_norm_backward_apply({}, dy, mask, x, a, b, c, d, d, 1e3, dy, over, y, over); });
-  report("relu", 8 * n, [&] { k.relu_forward({}, x, y); });
-  report("relu_backward", 12 * n, [&] { k.relu_backward({}, dy, y, x, over); });
-  report("add", 12 * n, [&] { k.add({}, x, dy, y); });
-  report("accumulate", 12 * n, [&] { k.accumulate({}, x, y, on); });
-  report("scale", 8 * n, [&] { k.scale({}, x, one, y, over); });
-  report("dropout", 8 * n, [&] { k.dropout({}, x, 0.5, {}, y, over); });
-  report("bias_backward", 4 * n, [&] { k.bias_backward({}, x, a, over); });
+  const Report report("batch norm, " + shape.str() + " " + std::string(dtype_name(dtype)), static_cast<std::int64_t>(n * size));
+  report.line("moments", size * n, [&] { k.batch_norm_moments({}, x, a, b); }, true);
+  report.line("apply, relu", 2 * size * n, [&] { k.batch_norm_apply({}, x, norm, {}, true, y, {}); });
+  report.line("apply, relu, mask", (2 * size + bit) * n, [&] { k.batch_norm_apply({}, x, norm, {}, true, y, mask); });
+  report.line("apply, residual, relu, mask", (3 * size + bit) * n, [&] { k.batch_norm_apply({}, x, norm, dy, true, y, mask); });
+  report.line("sums, bits", (2 * size + bit) * n, [&] { k.batch_norm_backward_sums({}, dy, bits, x, norm, c, d); }, true);
+  report.line("sums, recomputed", 2 * size * n, [&] { k.batch_norm_backward_sums({}, dy, again, x, norm, c, d); }, true);
+  report.line("backward, bits", (3 * size + bit) * n,
+              [&] { k.batch_norm_backward_apply({}, dy, bits, x, norm, c, d, 1e3, y, over, {}, over); });
+  report.line("backward, recomputed", 3 * size * n,
+              [&] { k.batch_norm_backward_apply({}, dy, again, x, norm, c, d, 1e3, y, over, {}, over); });
+  report.line("  in place, bits, residual", (4 * size + bit) * n,
+              [&] { k.batch_norm_backward_apply({}, dy, bits, x, norm, c, d, 1e3, dy, over, y, over); });
+  report.line("  in place, bits, residual added", (5 * size + bit) * n,
+              [&] { k.batch_norm_backward_apply({}, dy, bits, x, norm, c, d, 1e3, dy, over, y, on); });
 }
 
-void bench_pooling(Kernels& k) {
+void bench_elementwise(Kernels& k, const Shape& shape, DType dtype) {
+  const double n = static_cast<double>(shape.numel()), size = static_cast<double>(dtype_size(dtype));
+  Tensor x = noise(shape, 1, dtype), y = noise(shape, 2, dtype), dy = noise(shape, 3, dtype), wide = noise(shape, 4), one = noise({}, 8),
+         bias = noise({shape[1]}, 5);
+  const GradMode over = GradMode::kOverwrite, on = GradMode::kAccumulate;
+  const Report report("elementwise, " + shape.str() + " " + std::string(dtype_name(dtype)), static_cast<std::int64_t>(n * size));
+  report.line("relu", 2 * size * n, [&] { k.relu_forward({}, x, y); });
+  report.line("relu_backward", 3 * size * n, [&] { k.relu_backward({}, dy, y, x, over); });
+  report.line("add", 3 * size * n, [&] { k.add({}, x, dy, y); });
+  report.line("accumulate", 3 * size * n, [&] { k.accumulate({}, x, y, on); });
+  report.line("copy", 2 * size * n, [&] { k.accumulate({}, x, y, over); });
+  report.line("scale", 2 * size * n, [&] { k.scale({}, x, one, y, over); });
+  report.line("dropout", 2 * size * n, [&] { k.dropout({}, x, 0.5, {}, y, over); });
+  report.line("bias_backward", size * n, [&] { k.bias_backward({}, x, bias, over); }, true);
+  if (dtype == DType::kF32) return;
+  report.line("convert from f32", 6 * n, [&] { k.convert({}, wide, y); });
+  report.line("convert to f32", 6 * n, [&] { k.convert({}, y, wide); });
+}
+
+void bench_pooling(Kernels& k, DType dtype) {
   const Shape x_shape{8, 64, 112, 112};
   const Pool2dParams params{.kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}};
   const Shape y_shape = max_pool_shape(x_shape, params);
-  Tensor x = noise(x_shape, 1), y = noise(y_shape, 2), indices = Tensor::empty(y_shape, DType::kU8);
-  const auto nx = static_cast<double>(x_shape.numel()), ny = static_cast<double>(y_shape.numel());
-  fmt::print("\npooling 3x3 s2, {}\n", x_shape.str());
-  report("max_pool_forward", 4 * nx + 5 * ny, [&] { k.max_pool_forward({}, x, params, y, indices); });
-  report("max_pool_backward", 4 * nx + 5 * ny, [&] { k.max_pool_backward({}, y, indices, params, x, GradMode::kOverwrite); });
-  report("avg_pool_forward", 4 * nx + 4 * ny, [&] { k.avg_pool_forward({}, x, params, y); });
-  report("avg_pool_backward", 4 * nx + 4 * ny, [&] { k.avg_pool_backward({}, y, params, x, GradMode::kOverwrite); });
-  Tensor wide = noise({64, 2048, 7, 7}, 1), mean = noise({64, 2048}, 2);
-  report("global_avg_pool_forward", 4 * 6.4e6, [&] { k.global_avg_pool_forward({}, wide, mean); });
-  report("global_avg_pool_backward", 4 * 6.4e6, [&] { k.global_avg_pool_backward({}, mean, wide, GradMode::kOverwrite); });
+  Tensor x = noise(x_shape, 1, dtype), y = noise(y_shape, 2, dtype), indices = Tensor::empty(y_shape, DType::kU8);
+  const GradMode over = GradMode::kOverwrite;
+  const double size = static_cast<double>(dtype_size(dtype)), nx = static_cast<double>(x_shape.numel()),
+               ny = static_cast<double>(y_shape.numel()), both = size * (nx + ny);
+  const Report report("pooling 3x3 s2, " + x_shape.str() + " " + std::string(dtype_name(dtype)), static_cast<std::int64_t>(nx * size));
+  report.line("max_pool_forward", both + ny, [&] { k.max_pool_forward({}, x, params, y, indices); });
+  report.line("max_pool_backward", both + ny, [&] { k.max_pool_backward({}, y, indices, params, x, over); });
+  report.line("avg_pool_forward", both, [&] { k.avg_pool_forward({}, x, params, y); });
+  report.line("avg_pool_backward", both, [&] { k.avg_pool_backward({}, y, params, x, over); });
+  Tensor wide = noise({64, 2048, 7, 7}, 1, dtype), mean = noise({64, 2048}, 2, dtype);
+  report.line("global_avg_pool_forward", size * 6.4e6, [&] { k.global_avg_pool_forward({}, wide, mean); }, true);
+  report.line("global_avg_pool_backward", size * 6.4e6, [&] { k.global_avg_pool_backward({}, mean, wide, over); });
+  Tensor bytes = Tensor::zeros({16, 3, 224, 224}, DType::kU8), image = noise({16, 3, 224, 224}, 1, dtype);
+  const std::vector<float> center{0.5f, 0.5f, 0.5f}, inv_std{4, 4, 4};
+  report.line("normalise_image", (1 + size) * 2408448, [&] { k.normalise_image({}, bytes, center, inv_std, image); });
 }
 
 void bench_training(Kernels& k) {
-  fmt::print("\nResNet-50's ends\n");
   const std::int64_t n = 25'560'000;
-  Tensor value = noise({n}, 1), grad = noise({n}, 2), momentum = noise({n}, 3), result = Tensor::zeros({1}, DType::kF64);
-  const SgdTensor work[] = {{value, momentum, grad, 1e-4, 0.1}};
+  const auto count = static_cast<double>(n);
+  Tensor value = noise({n}, 1), grad = noise({n}, 2), momentum = noise({n}, 3), copy = noise({n}, 4, DType::kBF16),
+         result = Tensor::zeros({1}, DType::kF64);
+  const SgdTensor work[] = {{value, momentum, {}, grad, 1e-4, 0.1}}, both[] = {{value, momentum, copy, grad, 1e-4, 0.1}};
   const ConstView all[] = {grad};
-  report("sgd_step", 20.0 * static_cast<double>(n), [&] { k.sgd_step({}, work, {}); });
-  report("squared_norm", 4.0 * static_cast<double>(n), [&] { k.squared_norm({}, all, result); });
+  const Report report("ResNet-50's parameters", 4 * n);
+  report.line("sgd_step", 20 * count, [&] { k.sgd_step({}, work, {}); });
+  report.line("sgd_step with a bf16 copy", 22 * count, [&] { k.sgd_step({}, both, {}); });
+  report.line("squared_norm", 4 * count, [&] { k.squared_norm({}, all, result); }, true);
   Tensor logits = noise({64, 1000}, 4), dlogits = noise({64, 1000}, 5), labels = Tensor::zeros({64}, DType::kI32),
          loss = noise({}, 6), sums = Tensor::zeros({4}, DType::kF64);
-  report("softmax 64 x 1000", 64e3 * 8, [&] { k.softmax_cross_entropy({}, logits, labels, 0.1, loss, dlogits, sums); });
-  Tensor x = noise({64, 2048}, 1), w = noise({1000, 2048}, 2), y = noise({64, 1000}, 3);
-  const double flop = 2.0 * 64 * 2048 * 1000;
-  const auto linear = [&](const char* what, const std::function<void()>& call) {
-    fmt::print("  {:28} {:6.0f} GFLOP/s\n", what, flop / seconds(call) * 1e-9);
-  };
-  linear("linear_forward", [&] { k.linear_forward({}, x, w, {}, y); });
-  linear("linear_backward_data", [&] { k.linear_backward_data({}, y, w, x, GradMode::kOverwrite); });
-  linear("linear_backward_weight", [&] { k.linear_backward_weight({}, x, y, w, GradMode::kOverwrite); });
-  Tensor bytes = Tensor::zeros({16, 3, 224, 224}, DType::kU8), image = noise({16, 3, 224, 224}, 1);
-  const std::vector<float> mean{0.5f, 0.5f, 0.5f}, inv_std{4, 4, 4};
-  report("normalise_image", 5.0 * static_cast<double>(bytes.numel()), [&] { k.normalise_image({}, bytes, mean, inv_std, image); });
+  report.line("softmax 64 x 1000", 64e3 * 8, [&] { k.softmax_cross_entropy({}, logits, labels, 0.1, loss, dlogits, sums); });
 }
 
-void run(int threads) {
+void bench_linear(Kernels& k) {
+  Tensor x = noise({64, 2048}, 1), w = noise({1000, 2048}, 2), y = noise({64, 1000}, 3);
+  const double flop = 2.0 * 64 * 2048 * 1000;
+  const auto line = [&](const char* what, const std::function<void()>& call) {
+    fmt::print("  {:30} {:6.0f} GFLOP/s\n", what, flop / seconds(call) * 1e-9);
+  };
+  fmt::print("\nclassifier 64 x 2048 x 1000\n");
+  line("linear_forward", [&] { k.linear_forward({}, x, w, {}, y); });
+  line("linear_backward_data", [&] { k.linear_backward_data({}, y, w, x, GradMode::kOverwrite); });
+  line("linear_backward_weight", [&] { k.linear_backward_weight({}, x, y, w, GradMode::kOverwrite); });
+}
+
+void bench_memory(Kernels& kernels) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const Shape& shape :
+         {Shape{64, 16, 28, 28}, Shape{64, 64, 7, 7}, Shape{16, 64, 112, 112}, Shape{16, 256, 56, 56}, Shape{16, 2048, 7, 7}})
+      bench_norm(kernels, shape, dtype);
+    for (const Shape& shape : {Shape{64, 64, 7, 7}, Shape{16, 256, 56, 56}}) bench_elementwise(kernels, shape, dtype);
+    bench_pooling(kernels, dtype);
+  }
+  bench_training(kernels);
+}
+
+void run(int threads, bool memory_only) {
   count_cpu_time = threads == 1;
   const auto kernels = make_fast_kernels(threads);
   DnnlAdapter dnnl(threads);
   fmt::print("fast kernels: {} thread(s), our kernels with {}\n", threads, select_simd_kernels().isa);
-  for (const Shape& shape :
-       {Shape{64, 16, 28, 28}, Shape{64, 64, 7, 7}, Shape{16, 64, 112, 112}, Shape{16, 256, 56, 56}, Shape{16, 2048, 7, 7}})
-    bench_memory(*kernels, shape);
-  bench_pooling(*kernels);
-  bench_training(*kernels);
+  bench_memory(*kernels);
+  if (memory_only) return;
+  bench_linear(*kernels);
   bench_convolutions(*kernels, dnnl, "ResNet-20 on 28x28x1", 64,
                      {{1, 1, 28, 16, 3, 1}, {6, 16, 28, 16, 3, 1}, {1, 16, 28, 32, 3, 2}, {1, 16, 28, 32, 1, 2}, {5, 32, 14, 32, 3, 1},
                       {1, 32, 14, 64, 3, 2}, {1, 32, 14, 64, 1, 2}, {5, 64, 7, 64, 3, 1}});
@@ -191,6 +263,6 @@ void run(int threads) {
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
-  lockstep::run(argc > 1 ? std::atoi(argv[1]) : 1);
+  lockstep::run(argc > 1 ? std::atoi(argv[1]) : 1, argc > 2);
   return 0;
 }

@@ -1,35 +1,24 @@
-// DnnlAdapter: convolution and matrix multiplication by oneDNN, on plain pointers. Only its .cpp sees oneDNN's headers, so
-// that versions 2.x and 3.x differ in one file.
+// DnnlAdapter: convolution and matrix multiplication by oneDNN, on plain pointers, f32 and bf16. oneDNN's headers stay in
+// dnnl_adapter.cpp and dnnl_primitive.*.
 //
 // Primitives are made on the first call of a kind and shape (milliseconds) and kept. A warm call runs them on scratch
 // memory from the CPU pool and allocates nothing else. Not thread-safe: one adapter per rank.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <memory>
 #include <string>
 
+#include "cpu/fast/dnnl_problem.h"
+
 namespace lockstep {
 
-enum class ConvPass : std::int64_t { kForward, kBackwardData, kBackwardFilter };
-
-// x (n, c, h, w), filter (k, c / groups, r, s), y (n, k, p, q), all channels-last and dense.
-struct ConvProblem {
-  ConvPass pass = ConvPass::kForward;
-  std::int64_t n = 1, c = 1, h = 1, w = 1, k = 1, r = 1, s = 1, p = 1, q = 1;
-  std::int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1, groups = 1;
-  bool bias = false;  // forward only
-  auto operator<=>(const ConvProblem&) const = default;
-};
-
-// C (m, n) [+]= A (m, k) B (k, n) [+ bias (n)], row-major. Transposed: A lies as (k, m), B as (n, k).
-struct MatmulProblem {
-  std::int64_t m = 1, n = 1, k = 1;
-  bool a_transposed = false, b_transposed = false, bias = false, accumulate = false;
-  auto operator<=>(const MatmulProblem&) const = default;
-};
+// How bf16 products are computed here, by processor and by what ONEDNN_MAX_CPU_ISA allows, best first: "AMX",
+// "AVX512-BF16", "emulated: oneDNN on AVX-512" or "converted: f32 kernels" (operands widened to f32, results rounded;
+// slower than f32 itself). For the user's eyes.
+std::string bf16_support();
+bool bf16_is_fast();  // the first two
 
 class DnnlAdapter {
  public:
@@ -38,14 +27,16 @@ class DnnlAdapter {
   DnnlAdapter(const DnnlAdapter&) = delete;
   DnnlAdapter& operator=(const DnnlAdapter&) = delete;
 
-  // The pass's output is overwritten: y, dx or dw. Unused pointers of a pass are ignored. Throws EnvironmentError with
-  // the problem's shape when oneDNN fails.
-  void convolution(const ConvProblem& problem, const float* x, const float* filter, const float* bias, float* y);
-  void convolution_backward_data(const ConvProblem& problem, const float* dy, const float* filter, float* dx);
-  void convolution_backward_filter(const ConvProblem& problem, const float* x, const float* dy, float* dfilter);
-  void matmul(const MatmulProblem& problem, const float* a, const float* b, const float* bias, float* c);
+  // Pointers to elements of the problem's dtypes (dnnl_problem.h). The pass's output is overwritten: y, dx or dw. bias may be
+  // null unless problem.bias. bf16 problems that oneDNN has no real kernel for run in f32 on converted copies. Throws
+  // EnvironmentError with the problem's shape when oneDNN fails.
+  void convolution(const ConvProblem& problem, const void* x, const void* filter, const float* bias, void* y);
+  void convolution_backward_data(const ConvProblem& problem, const void* dy, const void* filter, void* dx);
+  void convolution_backward_filter(const ConvProblem& problem, const void* x, const void* dy, float* dfilter);
+  void matmul(const MatmulProblem& problem, const void* a, const void* b, const float* bias, void* c);
 
-  // oneDNN's name for the kernel that it would run, e.g. "brgconv:avx512_core"; for benchmarks and tests.
+  // oneDNN's name for the kernel that it would run, e.g. "brgconv:avx512_core", "f32: " before it when the problem is run
+  // on converted copies; for benchmarks and tests.
   std::string implementation(const ConvProblem& problem);
   std::string implementation(const MatmulProblem& problem);
   std::uint64_t primitives_created() const;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string_view>
 
+#include "cpu/fast/amx_dispatch.h"
 #include "cpu/fast/dnnl_adapter.h"
 #include "cpu/fast/simd/simd_kernels.h"
 #include "ops/kernels.h"
@@ -26,18 +27,18 @@ class FastKernels final : public Kernels {
 
   void batch_norm_moments(Stream, ConstView x, View mean, View m2) override;
   void batch_norm_inv_std(Stream, ConstView m2, double count, double eps, View inv_std, View unbiased) override;
-  void batch_norm_apply(Stream, ConstView x, ConstView mean, ConstView inv_std, ConstView gamma, ConstView beta,
-                        ConstView residual, bool relu, View y, View mask) override;
-  void batch_norm_backward_sums(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean, ConstView inv_std,
-                                View sum_g, View sum_g_xhat) override;
-  void batch_norm_backward_apply(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean, ConstView inv_std,
-                                 ConstView gamma, ConstView sum_g, ConstView sum_g_xhat, double count, View dx,
-                                 GradMode dx_mode, View dresidual, GradMode dresidual_mode) override;
+  void batch_norm_apply(Stream, ConstView x, const NormVectors&, ConstView residual, bool relu, View y, View mask) override;
+  void batch_norm_backward_sums(Stream, ConstView dy, const ReluGate&, ConstView x, const NormVectors&, View sum_g,
+                                View sum_g_xhat) override;
+  void batch_norm_backward_apply(Stream, ConstView dy, const ReluGate&, ConstView x, const NormVectors&, ConstView sum_g,
+                                 ConstView sum_g_xhat, double count, View dx, GradMode dx_mode, View dresidual,
+                                 GradMode dresidual_mode) override;
 
   void relu_forward(Stream, ConstView x, View y) override;
   void relu_backward(Stream, ConstView dy, ConstView y, View dx, GradMode) override;
   void add(Stream, ConstView a, ConstView b, View y) override;
   void accumulate(Stream, ConstView src, View dst, GradMode) override;
+  void convert(Stream, ConstView src, View dst) override;
   void dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode) override;
 
   void max_pool_forward(Stream, ConstView x, const Pool2dParams&, View y, View indices) override;
@@ -63,17 +64,41 @@ class FastKernels final : public Kernels {
   void moving_average(Stream, ConstView observed, double momentum, View value) override;
 
  private:
-  // True: run `call` here (f32). False: f64, the caller forwards to reference_. Other dtypes throw.
+  // True: run `call` here (activations: f32 or bf16; statistics: f32). False: f64, the caller forwards to reference_. Other
+  // dtypes throw.
   bool runs_here(std::string_view call, DType dtype) const;
+  bool statistic_runs_here(std::string_view call, DType dtype) const;
   // sums[c] = the sum of all x[i] with i % channels == c.
-  void channel_sums(const float* x, std::int64_t n, std::int64_t channels, double* sums) const;
+  template <class T>
+  void channel_sums(const T* x, std::int64_t n, std::int64_t channels, double* sums) const;
   double squared_sum(const float* x, std::int64_t n) const;
 
   int threads_;
   const simd::SimdKernels& simd_;
   std::unique_ptr<Kernels> reference_;
   DnnlAdapter dnnl_;
+  const simd::AmxKernels* amx_ = select_amx_kernels();  // null: oneDNN does it
 };
+
+// Calls f.template operator()<T>() with the storage type of f32 or bf16 (runs_here has said that it is one of them).
+template <class F>
+void with_storage(DType dtype, const F& f) {
+  if (dtype == DType::kBF16) return f.template operator()<simd::bf16_word>();
+  f.template operator()<float>();
+}
+
+// The elements as vector kernels see them. An empty view gives null; another dtype is a bug.
+template <class T>
+const T* elements(const ConstView& view) {
+  if (!view) return nullptr;
+  if constexpr (sizeof(T) == 2) {
+    return reinterpret_cast<const T*>(view.data<bf16>());
+  } else {
+    return view.data<T>();
+  }
+}
+template <class T>
+T* elements(const View& view) { return const_cast<T*>(elements<T>(static_cast<ConstView>(view))); }
 
 // Elements per chunk of elementwise work: a multiple of 64 (dropout's Philox groups, mask bytes).
 constexpr std::int64_t kChunk = std::int64_t{1} << 16;

@@ -9,7 +9,7 @@ namespace lockstep {
 
 void FastKernels::softmax_cross_entropy(Stream stream, ConstView logits, ConstView labels, double smoothing, View loss,
                                         View dlogits, View sums) {
-  if (!runs_here("softmax_cross_entropy", logits.dtype))
+  if (!statistic_runs_here("softmax_cross_entropy", logits.dtype))
     return reference_->softmax_cross_entropy(stream, logits, labels, smoothing, loss, dlogits, sums);
   const std::int64_t n = logits.shape[0], k = logits.shape[1];
   const auto* label = labels.data<std::int32_t>();
@@ -33,7 +33,7 @@ void FastKernels::softmax_cross_entropy(Stream stream, ConstView logits, ConstVi
 
 void FastKernels::sgd_step(Stream stream, std::span<const SgdTensor> tensors, const SgdParams& params) {
   for (const SgdTensor& tensor : tensors) {
-    if (!runs_here("sgd_step", tensor.value.dtype)) {
+    if (!statistic_runs_here("sgd_step", tensor.value.dtype)) {
       reference_->sgd_step(stream, {&tensor, 1}, params);
       continue;
     }
@@ -42,9 +42,12 @@ void FastKernels::sgd_step(Stream stream, std::span<const SgdTensor> tensors, co
                          .nesterov = params.nesterov};
     auto *value = tensor.value.data<float>(), *momentum = tensor.momentum.data<float>();
     const auto* grad = tensor.grad.data<float>();
+    const bool bf16_copy = tensor.compute && tensor.compute.dtype == DType::kBF16;
+    auto* compute = bf16_copy ? elements<simd::bf16_word>(tensor.compute) : nullptr;
     parallel_chunks(threads_, tensor.value.numel(), kChunk, [&](auto begin, auto end) {
-      simd_.sgd(work, value + begin, grad + begin, momentum + begin, end - begin);
+      simd_.sgd(work, value + begin, grad + begin, momentum + begin, compute == nullptr ? nullptr : compute + begin, end - begin);
     });
+    if (tensor.compute && !bf16_copy) convert(stream, tensor.value, tensor.compute);
   }
 }
 
@@ -64,7 +67,7 @@ double FastKernels::squared_sum(const float* x, std::int64_t n) const {
 void FastKernels::squared_norm(Stream stream, std::span<const ConstView> tensors, View result) {
   double total = 0;
   for (const ConstView& tensor : tensors) {
-    if (runs_here("squared_norm", tensor.dtype)) {
+    if (statistic_runs_here("squared_norm", tensor.dtype)) {
       total += squared_sum(tensor.data<float>(), tensor.numel());
       continue;
     }
@@ -76,7 +79,7 @@ void FastKernels::squared_norm(Stream stream, std::span<const ConstView> tensors
 }
 
 void FastKernels::moving_average(Stream stream, ConstView observed, double momentum, View value) {
-  if (!runs_here("moving_average", value.dtype)) return reference_->moving_average(stream, observed, momentum, value);
+  if (!statistic_runs_here("moving_average", value.dtype)) return reference_->moving_average(stream, observed, momentum, value);
   simd_.blend(observed.data<float>(), static_cast<float>(1.0 - momentum), static_cast<float>(momentum), value.data<float>(),
               value.numel());
 }

@@ -9,20 +9,26 @@
 namespace lockstep::reference {
 namespace {
 
-// Bit i of a mask; everything passes if there is none.
-bool passes(const std::uint8_t* mask, std::int64_t i) {
-  return mask == nullptr || ((static_cast<unsigned>(mask[i / 8]) >> (i % 8)) & 1u) != 0;
-}
-
-const std::uint8_t* bytes(const ConstView& mask) { return mask ? mask.data<std::uint8_t>() : nullptr; }
-
 template <class T>
 struct Channels {
-  const T *mean, *inv_std;
+  const T *mean, *inv_std, *gamma, *beta;
+  explicit Channels(const NormVectors& v)
+      : mean(v.mean.data<T>()), inv_std(v.inv_std.data<T>()), gamma(v.gamma.data<T>()), beta(v.beta ? v.beta.data<T>() : nullptr) {}
   double xhat(T x, std::int64_t c) const {
     return (static_cast<double>(x) - static_cast<double>(mean[c])) * static_cast<double>(inv_std[c]);
   }
+  double normalised(T x, std::int64_t c) const {
+    return xhat(x, c) * static_cast<double>(gamma[c]) + static_cast<double>(beta[c]);
+  }
 };
+
+// Whether the ReLU let element i of channel c through.
+template <class T>
+bool passes(const ReluGate& gate, const Channels<T>& channel, T x, std::int64_t i, std::int64_t c) {
+  if (gate.kind == ReluGate::Kind::kNone) return true;
+  if (gate.kind == ReluGate::Kind::kRecompute) return static_cast<T>(channel.normalised(x, c)) > T{0};
+  return ((static_cast<unsigned>(gate.bits.data<std::uint8_t>()[i / 8]) >> (i % 8)) & 1u) != 0;
+}
 
 }  // namespace
 
@@ -55,19 +61,18 @@ void ReferenceKernels::batch_norm_inv_std(Stream, ConstView m2, double count, do
   });
 }
 
-void ReferenceKernels::batch_norm_apply(Stream, ConstView x, ConstView mean, ConstView inv_std, ConstView gamma,
-                                        ConstView beta, ConstView residual, bool relu, View y, View mask) {
+void ReferenceKernels::batch_norm_apply(Stream, ConstView x, const NormVectors& norm, ConstView residual, bool relu, View y,
+                                        View mask) {
   const Image image(x.shape);
   std::uint8_t* mask_bytes = mask ? mask.data<std::uint8_t>() : nullptr;
   if (mask) std::memset(mask_bytes, 0, static_cast<std::size_t>(mask.numel()));
   dispatch("batch_norm_apply", x.dtype, [&]<class T>() {
-    const Channels<T> channel{mean.data<T>(), inv_std.data<T>()};
-    const T *in = x.data<T>(), *scale = gamma.data<T>(), *shift = beta.data<T>();
+    const Channels<T> channel(norm);
+    const T* in = x.data<T>();
     const T* added = residual ? residual.data<T>() : nullptr;
     T* out = y.data<T>();
     for (std::int64_t i = 0; i < image.rows() * image.c; ++i) {
-      const std::int64_t c = i % image.c;
-      double value = channel.xhat(in[i], c) * static_cast<double>(scale[c]) + static_cast<double>(shift[c]);
+      double value = channel.normalised(in[i], i % image.c);
       if (added != nullptr) value += static_cast<double>(added[i]);
       T result = static_cast<T>(value);
       if (relu && result <= T{0}) result = T{0};  // NaN stays NaN
@@ -78,17 +83,16 @@ void ReferenceKernels::batch_norm_apply(Stream, ConstView x, ConstView mean, Con
   });
 }
 
-void ReferenceKernels::batch_norm_backward_sums(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean,
-                                                ConstView inv_std, View sum_g, View sum_g_xhat) {
+void ReferenceKernels::batch_norm_backward_sums(Stream, ConstView dy, const ReluGate& gate, ConstView x,
+                                                const NormVectors& norm, View sum_g, View sum_g_xhat) {
   const Image image(x.shape);
-  const std::uint8_t* mask_bytes = bytes(mask);
   dispatch("batch_norm_backward_sums", x.dtype, [&]<class T>() {
-    const Channels<T> channel{mean.data<T>(), inv_std.data<T>()};
+    const Channels<T> channel(norm);
     const T *in = x.data<T>(), *gradient = dy.data<T>();
     for (std::int64_t c = 0; c < image.c; ++c) {
       double sum = 0, sum_xhat = 0;
       for (std::int64_t i = c; i < image.rows() * image.c; i += image.c) {
-        if (!passes(mask_bytes, i)) continue;
+        if (!passes(gate, channel, in[i], i, c)) continue;
         const auto g = static_cast<double>(gradient[i]);
         sum += g;
         sum_xhat += g * channel.xhat(in[i], c);
@@ -99,26 +103,24 @@ void ReferenceKernels::batch_norm_backward_sums(Stream, ConstView dy, ConstView 
   });
 }
 
-void ReferenceKernels::batch_norm_backward_apply(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean,
-                                                 ConstView inv_std, ConstView gamma, ConstView sum_g,
-                                                 ConstView sum_g_xhat, double count, View dx, GradMode dx_mode,
-                                                 View dresidual, GradMode dresidual_mode) {
+void ReferenceKernels::batch_norm_backward_apply(Stream, ConstView dy, const ReluGate& gate, ConstView x,
+                                                 const NormVectors& norm, ConstView sum_g, ConstView sum_g_xhat, double count,
+                                                 View dx, GradMode dx_mode, View dresidual, GradMode dresidual_mode) {
   LS_CHECK(dx.ptr != dresidual.ptr, "batch_norm_backward_apply: dx and dresidual are the same memory");
   const Image image(x.shape);
-  const std::uint8_t* mask_bytes = bytes(mask);
   dispatch("batch_norm_backward_apply", x.dtype, [&]<class T>() {
-    const Channels<T> channel{mean.data<T>(), inv_std.data<T>()};
-    const T *in = x.data<T>(), *gradient = dy.data<T>(), *scale = gamma.data<T>();
+    const Channels<T> channel(norm);
+    const T *in = x.data<T>(), *gradient = dy.data<T>();
     const T *sum = sum_g.data<T>(), *sum_xhat = sum_g_xhat.data<T>();
     T *out = dx.data<T>(), *residual = dresidual ? dresidual.data<T>() : nullptr;
     for (std::int64_t i = 0; i < image.rows() * image.c; ++i) {
       const std::int64_t c = i % image.c;
-      const double g = passes(mask_bytes, i) ? static_cast<double>(gradient[i]) : 0.0;
+      const double g = passes(gate, channel, in[i], i, c) ? static_cast<double>(gradient[i]) : 0.0;
       double centred = g;
       if (std::isfinite(count))
         centred -= (static_cast<double>(sum[c]) + channel.xhat(in[i], c) * static_cast<double>(sum_xhat[c])) / count;
       if (residual != nullptr) put(residual[i], g, dresidual_mode);
-      put(out[i], static_cast<double>(scale[c]) * static_cast<double>(channel.inv_std[c]) * centred, dx_mode);
+      put(out[i], static_cast<double>(channel.gamma[c]) * static_cast<double>(channel.inv_std[c]) * centred, dx_mode);
     }
   });
 }

@@ -42,6 +42,35 @@ void ReferenceKernels::accumulate(Stream, ConstView src, View dst, GradMode mode
   });
 }
 
+namespace {
+
+// Element i of any floating view, exactly.
+double element(const ConstView& view, std::int64_t i) {
+  switch (view.dtype) {
+    case DType::kF64: return view.data<double>()[i];
+    case DType::kF32: return static_cast<double>(view.data<float>()[i]);
+    case DType::kBF16: return static_cast<double>(static_cast<float>(view.data<bf16>()[i]));
+    case DType::kF16: return static_cast<double>(static_cast<float>(view.data<f16>()[i]));
+    default: break;
+  }
+  throw EnvironmentError("cpu reference: convert: got " + std::string(dtype_name(view.dtype)) + ", want a floating dtype");
+}
+
+}  // namespace
+
+void ReferenceKernels::convert(Stream, ConstView src, View dst) {
+  for (std::int64_t i = 0, n = src.numel(); i < n; ++i) {
+    const double value = element(src, i);
+    switch (dst.dtype) {
+      case DType::kF64: dst.data<double>()[i] = value; break;
+      case DType::kF32: dst.data<float>()[i] = static_cast<float>(value); break;
+      case DType::kBF16: dst.data<bf16>()[i] = bf16(static_cast<float>(value)); break;
+      case DType::kF16: dst.data<f16>()[i] = f16(static_cast<float>(value)); break;
+      default: throw EnvironmentError("cpu reference: convert: to " + std::string(dtype_name(dst.dtype)) + ", want a floating dtype");
+    }
+  }
+}
+
 void ReferenceKernels::dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode mode) {
   dispatch("dropout", x.dtype, [&, n = x.numel()]<class T>() {
     const T* in = x.data<T>();

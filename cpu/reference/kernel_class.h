@@ -19,19 +19,19 @@ class ReferenceKernels final : public Kernels {
 
   void batch_norm_moments(Stream, ConstView x, View mean, View m2) override;
   void batch_norm_inv_std(Stream, ConstView m2, double count, double eps, View inv_std, View unbiased) override;
-  void batch_norm_apply(Stream, ConstView x, ConstView mean, ConstView inv_std, ConstView gamma, ConstView beta,
-                        ConstView residual, bool relu, View y, View mask) override;
-  void batch_norm_backward_sums(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean, ConstView inv_std,
-                                View sum_g, View sum_g_xhat) override;
-  void batch_norm_backward_apply(Stream, ConstView dy, ConstView mask, ConstView x, ConstView mean, ConstView inv_std,
-                                 ConstView gamma, ConstView sum_g, ConstView sum_g_xhat, double count, View dx,
-                                 GradMode dx_mode, View dresidual, GradMode dresidual_mode) override;
+  void batch_norm_apply(Stream, ConstView x, const NormVectors&, ConstView residual, bool relu, View y, View mask) override;
+  void batch_norm_backward_sums(Stream, ConstView dy, const ReluGate&, ConstView x, const NormVectors&, View sum_g,
+                                View sum_g_xhat) override;
+  void batch_norm_backward_apply(Stream, ConstView dy, const ReluGate&, ConstView x, const NormVectors&, ConstView sum_g,
+                                 ConstView sum_g_xhat, double count, View dx, GradMode dx_mode, View dresidual,
+                                 GradMode dresidual_mode) override;
 
   void relu_forward(Stream, ConstView x, View y) override;
   void relu_backward(Stream, ConstView dy, ConstView y, View dx, GradMode) override;
   void add(Stream, ConstView a, ConstView b, View y) override;
   void accumulate(Stream, ConstView src, View dst, GradMode) override;
   void dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode) override;
+  void convert(Stream, ConstView src, View dst) override;
   void scale(Stream, ConstView x, ConstView factor, View y, GradMode) override;
   void copy_channels(Stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin, std::int64_t count,
                      GradMode) override;

@@ -5,8 +5,8 @@
 
 namespace lockstep::reference {
 
-void ReferenceKernels::sgd_step(Stream, std::span<const SgdTensor> tensors, const SgdParams& params) {
-  for (const SgdTensor& tensor : tensors)
+void ReferenceKernels::sgd_step(Stream stream, std::span<const SgdTensor> tensors, const SgdParams& params) {
+  for (const SgdTensor& tensor : tensors) {
     dispatch("sgd_step", tensor.value.dtype, [&]<class T>() {
       T* value = tensor.value.data<T>();
       T* momentum = tensor.momentum.data<T>();
@@ -20,6 +20,8 @@ void ReferenceKernels::sgd_step(Stream, std::span<const SgdTensor> tensors, cons
         value[i] = static_cast<T>(static_cast<double>(value[i]) - tensor.lr * step);
       }
     });
+    if (tensor.compute) convert(stream, tensor.value, tensor.compute);
+  }
 }
 
 void ReferenceKernels::squared_norm(Stream, std::span<const ConstView> tensors, View result) {

@@ -91,7 +91,7 @@ TEST(Layout, OtherRanksAreCopiedAsTheyAre) {
 TEST(Pool, AWarmLoopAsksTheSystemForNothing) {
   const auto loop = [] {
     std::vector<Tensor> tensors;
-    for (std::int64_t i = 0; i < 50; ++i) tensors.push_back(Tensor::empty({i * 37 + 1}, DType::kF64));
+    for (std::int64_t i = 0; i < 50; ++i) tensors.push_back(Tensor::empty({i * 37000 + 1}, DType::kF64));
   };
   const std::uint64_t cold = cpu_pool().stats().system_allocations;
   loop();
@@ -104,14 +104,13 @@ TEST(Pool, AWarmLoopAsksTheSystemForNothing) {
   EXPECT_EQ(after.in_use_bytes, warm.in_use_bytes);
 }
 
-TEST(Pool, BlocksAreAlignedDisjointAndWasteAtMostAnEighth) {
+TEST(Pool, BlocksAreAlignedDisjointAndAsLargeAsWanted) {
   std::vector<Storage*> blocks;
   for (std::size_t nbytes = 0; nbytes < 70000; nbytes = nbytes * 9 / 8 + 13) {
     Storage* block = cpu_pool().allocate(nbytes);
     blocks.push_back(block);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block->data) % 64, 0u);
-    EXPECT_GE(block->nbytes, nbytes);
-    EXPECT_LE(block->nbytes, nbytes + nbytes / 8 + 64) << nbytes;
+    EXPECT_EQ(block->nbytes, nbytes);
     std::fill_n(block->data, block->nbytes, static_cast<std::byte>(blocks.size()));
   }
   for (std::size_t i = 0; i < blocks.size(); ++i)

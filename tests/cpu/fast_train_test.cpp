@@ -88,29 +88,49 @@ TEST_P(FastTrain, LossIsNaNWhereverTheNaNIs) {
     }
 }
 
+struct SgdCase {
+  explicit SgdCase(const Shape& shape)
+      : value(random_tensor(shape, 1)), momentum(random_tensor(shape, 2)), grad(random_tensor(shape, 3)),
+        compute(filled(shape, 7, DType::kBF16)), value64(widened(value)), momentum64(widened(momentum)), grad64(widened(grad)) {}
+  Tensor value, momentum, grad, compute, value64, momentum64, grad64;
+};
+
 TEST_P(FastTrain, SgdStep) {
-  const Shape shapes[] = {{1}, {16}, {17, 3}, {64, 3, 7, 7}, {70000}};
-  for (const bool nesterov : {false, true}) {
-    std::vector<Tensor> value, momentum, grad, value64, momentum64, grad64;
-    for (const Shape& shape : shapes) {
-      value.push_back(random_tensor(shape, 1)), momentum.push_back(random_tensor(shape, 2)), grad.push_back(random_tensor(shape, 3));
-      value64.push_back(widened(value.back())), momentum64.push_back(widened(momentum.back())), grad64.push_back(widened(grad.back()));
+  for (const bool nesterov : {false, true})
+    for (const bool with_copy : {false, true}) {
+      std::vector<SgdCase> cases;
+      for (const Shape& shape : {Shape{1}, Shape{16}, Shape{17, 3}, Shape{64, 3, 7, 7}, Shape{70000}}) cases.emplace_back(shape);
+      std::vector<SgdTensor> work, work64;
+      for (std::size_t i = 0; i < cases.size(); ++i) {
+        SgdCase& c = cases[i];
+        const double decay = 1e-4 * static_cast<double>(i), lr = 0.1 + 0.1 * static_cast<double>(i);
+        work.push_back({c.value, c.momentum, with_copy ? View(c.compute) : View{}, c.grad, decay, lr});
+        work64.push_back({c.value64, c.momentum64, {}, c.grad64, decay, lr});
+      }
+      const SgdParams params{.momentum = 0.9, .nesterov = nesterov, .grad_scale = 0.5};
+      fast_->sgd_step(kStream, work, params);
+      reference_->sgd_step(kStream, work64, params);
+      for (const SgdCase& c : cases) {
+        const auto bound = [](const Tensor& t) { return map_f64(t, [](double) { return 4.0; }); };  // |values| <= 1 + lr (2 + ...)
+        expect_close("momentum", c.momentum, c.momentum64, bound(c.momentum), 6);
+        expect_close("value", c.value, c.value64, bound(c.value), 8);
+        for (std::size_t i = 0; i < c.value.host<float>().size(); ++i)
+          ASSERT_EQ(c.compute.host<bf16>()[i].bits, bf16(with_copy ? c.value.host<float>()[i] : 7.0f).bits) << i;
+      }
     }
-    std::vector<SgdTensor> work, work64;
-    for (std::size_t i = 0; i < value.size(); ++i) {
-      const double decay = 1e-4 * static_cast<double>(i), lr = 0.1 + 0.1 * static_cast<double>(i);
-      work.push_back({value[i], momentum[i], grad[i], decay, lr});
-      work64.push_back({value64[i], momentum64[i], grad64[i], decay, lr});
-    }
-    const SgdParams params{.momentum = 0.9, .nesterov = nesterov, .grad_scale = 0.5};
-    fast_->sgd_step(kStream, work, params);
-    reference_->sgd_step(kStream, work64, params);
-    for (std::size_t i = 0; i < value.size(); ++i) {
-      const auto bound = [](const Tensor& t) { return map_f64(t, [](double) { return 4.0; }); };  // |values| <= 1 + lr (2 + ...)
-      expect_close("momentum", momentum[i], momentum64[i], bound(momentum[i]), 6);
-      expect_close("value", value[i], value64[i], bound(value[i]), 8);
-    }
-  }
+}
+
+// The bits of value and momentum do not depend on who else is written, and an f16 copy is made too.
+TEST_P(FastTrain, SgdCopiesChangeNothingElse) {
+  SgdCase plain({1234}), copied({1234}), half({1234});
+  Tensor f16_copy = Tensor::empty({1234}, DType::kF16);
+  const SgdTensor work[] = {{plain.value, plain.momentum, {}, plain.grad, 1e-4, 0.1},
+                            {copied.value, copied.momentum, copied.compute, copied.grad, 1e-4, 0.1},
+                            {half.value, half.momentum, f16_copy, half.grad, 1e-4, 0.1}};
+  fast_->sgd_step(kStream, work, {});
+  for (const SgdCase* c : {&copied, &half})
+    EXPECT_TRUE(same_bits(plain.value, c->value) && same_bits(plain.momentum, c->momentum));
+  for (std::size_t i = 0; i < 1234; ++i) ASSERT_EQ(f16_copy.host<f16>()[i].bits, f16(half.value.host<float>()[i]).bits);
 }
 
 TEST_P(FastTrain, SquaredNormInDouble) {
@@ -138,6 +158,17 @@ TEST_P(FastTrain, MovingAverage) {
     Tensor want = widened(start);
     reference_->moving_average(kStream, widened(observed), 0.1, want);
     expect_close("moving average", value, want, map_f64(value, [](double) { return 1.0; }), 3);
+  }
+}
+
+TEST_P(FastTrain, StatisticsInSixteenBitsThrowByName) {
+  Tensor logits = filled({2, 3}, 0, DType::kBF16), labels = Tensor::zeros({2}, DType::kI32), loss = filled({}, 0),
+         sums = Tensor::zeros({4}, DType::kF64);
+  try {
+    fast_->softmax_cross_entropy(kStream, logits, labels, 0, loss, {}, sums);
+    FAIL() << "no error";
+  } catch (const EnvironmentError& error) {
+    EXPECT_NE(std::string(error.what()).find("softmax_cross_entropy can't take bf16; use f32"), std::string::npos) << error.what();
   }
 }
 

@@ -1,4 +1,5 @@
-// All-reduce over ranks that are threads: bits of the fixed tree, exact sums, the error of bf16 on the wire.
+// All-reduce over ranks that are threads: bits of the fixed tree, exact sums, the error of bf16 on the wire; by messages,
+// in shared memory, and both at once.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
@@ -14,14 +15,27 @@ using testing::tensor_of;
 // Sizes around everything that the algorithms cut at: one element, fewer than ranks, odd, small/large, several chunks.
 const std::vector<std::int64_t> kSizes = {1, 3, 17, 1000, 2048, 2049, 65537, 300001};
 
+// How ranks reach each other.
+struct Placement {
+  bool share_memory = true;
+  int ranks_per_host = 0;
+};
+const std::vector<Placement> kPlacements = {{.share_memory = false}, {}, {.ranks_per_host = 2}, {.ranks_per_host = 3}, {.ranks_per_host = 4}};
+
 template <class T>
 std::vector<std::vector<T>> reduce(int ranks, std::int64_t n, const ReduceOptions& options,
-                                   const std::function<std::vector<T>(int)>& input) {
-  LocalGroup group(ranks, {.chunk_bytes = 16 << 10});  // small: many chunks in flight
+                                   const std::function<std::vector<T>(int)>& input, const Placement& placement = {}) {
+  // Small chunks: many in flight.
+  LocalGroup group(ranks, {.chunk_bytes = 16 << 10, .share_memory = placement.share_memory}, placement.ranks_per_host);
   std::vector<std::vector<T>> results(static_cast<std::size_t>(ranks));
   group.run([&](Communicator& comm) {
     Tensor buffer = tensor_of(input(comm.rank()));
     EXPECT_EQ(buffer.numel(), n);
+    if (n % 2 == 1) {  // where peers see it; other sizes are copied there
+      Tensor seen = comm.make_buffer(Shape{n}, buffer.dtype());
+      std::memcpy(seen.ptr(), buffer.ptr(), buffer.nbytes());
+      buffer = seen;
+    }
     comm.wait(comm.all_reduce_async(buffer, options, "test"));
     const auto values = buffer.host<T>();
     results[static_cast<std::size_t>(comm.rank())].assign(values.begin(), values.end());
@@ -30,9 +44,9 @@ std::vector<std::vector<T>> reduce(int ranks, std::int64_t n, const ReduceOption
 }
 
 template <class T>
-void expect_tree_bits(int ranks) {
+void expect_tree_bits(int ranks, const Placement& placement) {
   for (const std::int64_t n : kSizes) {
-    const auto results = reduce<T>(ranks, n, {}, [&](int rank) { return shard_values<T>(rank, 0, n); });
+    const auto results = reduce<T>(ranks, n, {}, [&](int rank) { return shard_values<T>(rank, 0, n); }, placement);
     const auto want = testing::tree_sum<T>(0, ranks, [&](std::int64_t r) { return shard_values<T>(r, 0, n); });
     for (int r = 0; r < ranks; ++r)
       EXPECT_TRUE(testing::same_bits<T>(results[static_cast<std::size_t>(r)], want)) << ranks << " ranks, rank " << r << ", n " << n;
@@ -40,11 +54,30 @@ void expect_tree_bits(int ranks) {
 }
 
 TEST(AllReduce, FixedTreeHasTheDocumentedBitsF32) {
-  for (const int ranks : {1, 2, 4, 8}) expect_tree_bits<float>(ranks);
+  for (const Placement& placement : kPlacements)
+    for (const int ranks : {1, 2, 4, 8}) expect_tree_bits<float>(ranks, placement);
 }
 
 TEST(AllReduce, FixedTreeHasTheDocumentedBitsF64) {
-  for (const int ranks : {2, 4}) expect_tree_bits<double>(ranks);
+  for (const Placement& placement : kPlacements)
+    for (const int ranks : {2, 4}) expect_tree_bits<double>(ranks, placement);
+}
+
+TEST(AllReduce, EveryOrderAndWireHasTheBitsOfMessagesInSharedMemoryToo) {
+  for (const int ranks : {2, 3, 4, 8})
+    for (const ReduceOrder order : {ReduceOrder::kFixedTree, ReduceOrder::kFast})
+      for (const WireFormat wire : {WireFormat::kNative, WireFormat::kBF16}) {
+        if (order == ReduceOrder::kFixedTree && ranks == 3) continue;
+        for (const std::int64_t n : {1, 16, 2049, 100003}) {
+          const ReduceOptions options{.order = order, .wire = wire, .divisor = 12};
+          const auto reduce_at = [&](const Placement& placement) {
+            return reduce<float>(ranks, n, options, [&](int rank) { return shard_values<float>(rank, 3, n); }, placement);
+          };
+          const auto messages = reduce_at(kPlacements[0]);
+          for (const Placement& placement : kPlacements)
+            EXPECT_EQ(reduce_at(placement), messages) << ranks << " ranks, " << placement.ranks_per_host << " a host, n " << n;
+        }
+      }
 }
 
 TEST(AllReduce, FastIsTheSameOnAllRanksButNotTheTree) {

@@ -246,19 +246,21 @@ TEST(BatchNorm, AnEmptyShardAddsNothingToItsGroup) {
   EXPECT_EQ(to_vector(empty.dgamma), std::vector<double>(kChannels, 0.0));
 }
 
-TEST(BatchNorm, TheMaskTakesMemoryOnlyWhileRecording) {
+TEST(BatchNorm, AMaskIsKeptOnlyWhileRecordingAndOnlyWhereBackwardCannotRecomputeIt) {
   const Layer layer;
   const auto kernels = make_reference_kernels();
   const Tensor x = random_tensor({64, kChannels, 16, 16}, DType::kF64, 1);
-  const auto peak = [&](Tape* tape) {
+  const auto peak = [&](Tape* tape, const Var* residual) {
     Context ctx{.kernels = *kernels, .tape = tape, .training = true};
     cpu_pool().reset_peak();
     const std::size_t before = cpu_pool().stats().in_use_bytes;
-    const Var y = batch_norm(ctx, {x}, layer.state(), {.relu = true});
+    const Var y = batch_norm(ctx, {x}, layer.state(), {.relu = true}, residual);
     return cpu_pool().stats().peak_bytes - before;
   };
   Tape tape;
-  EXPECT_EQ(peak(&tape) - peak(nullptr), static_cast<std::size_t>(x.numel()) / 8);
+  const Var residual{x.clone()};
+  EXPECT_EQ(peak(&tape, &residual) - peak(nullptr, &residual), static_cast<std::size_t>(x.numel()) / 8);
+  EXPECT_EQ(peak(&tape, nullptr), peak(nullptr, nullptr));
 }
 
 }  // namespace

@@ -48,6 +48,13 @@ class MutantKernels final : public Kernels {
     const Conv2dParams q = conv_params("conv2d_backward_filter", p);
     result("conv2d_backward_filter", dw, mode, [&](View out, GradMode m) { inner_.conv2d_backward_filter(s, x, dy, q, out, m); });
   }
+  void norm_conv2d_backward_filter(Stream s, ConstView x, const NormVectors& norm, ConstView dy, const Conv2dParams& p, View dw,
+                                   GradMode mode) override {
+    result("norm_conv2d_backward_filter", dw, mode, [&](View out, GradMode m) {
+      if (!hits("norm_conv2d_backward_filter", "input not normalised")) return inner_.norm_conv2d_backward_filter(s, x, norm, dy, p, out, m);
+      inner_.conv2d_backward_filter(s, x, dy, p, out, m);
+    });
+  }
   void bias_backward(Stream s, ConstView dy, View db, GradMode mode) override {
     result("bias_backward", db, mode, [&](View out, GradMode m) { inner_.bias_backward(s, dy, out, m); });
   }
@@ -56,35 +63,34 @@ class MutantKernels final : public Kernels {
   void batch_norm_inv_std(Stream s, ConstView m2, double count, double eps, View inv_std, View unbiased) override {
     inner_.batch_norm_inv_std(s, m2, count, eps, inv_std, unbiased);
   }
-  void batch_norm_apply(Stream s, ConstView x, ConstView mean, ConstView inv_std, ConstView gamma, ConstView beta,
-                        ConstView residual, bool relu, View y, View mask) override {
-    inner_.batch_norm_apply(s, x, mean, inv_std, gamma, beta, residual, relu, y, mask);
+  void batch_norm_apply(Stream s, ConstView x, const NormVectors& norm, ConstView residual, bool relu, View y, View mask) override {
+    inner_.batch_norm_apply(s, x, norm, residual, relu, y, mask);
   }
-  void batch_norm_backward_sums(Stream s, ConstView dy, ConstView mask, ConstView x, ConstView mean, ConstView inv_std,
-                                View sum_g, View sum_g_xhat) override {
+  void batch_norm_backward_sums(Stream s, ConstView dy, const ReluGate& gate, ConstView x, const NormVectors& norm, View sum_g,
+                                View sum_g_xhat) override {
     const auto is = [&](std::string_view change) { return hits("batch_norm_backward_sums", change); };
-    if (is("no mask")) mask = {};
-    inner_.batch_norm_backward_sums(s, dy, mask, x, mean, inv_std, sum_g, sum_g_xhat);
+    inner_.batch_norm_backward_sums(s, dy, is("no gate") ? ReluGate::none() : gate, x, norm, sum_g, sum_g_xhat);
     if (is("sum_g is zero")) std::fill_n(sum_g.data<double>(), sum_g.numel(), 0.0);
     if (is("sum_g_xhat is zero")) std::fill_n(sum_g_xhat.data<double>(), sum_g_xhat.numel(), 0.0);
     if (is("results swapped")) std::swap_ranges(sum_g.data<double>(), sum_g.data<double>() + sum_g.numel(), sum_g_xhat.data<double>());
   }
-  void batch_norm_backward_apply(Stream s, ConstView dy, ConstView mask, ConstView x, ConstView mean, ConstView inv_std,
-                                 ConstView gamma, ConstView sum_g, ConstView sum_g_xhat, double count, View dx,
-                                 GradMode dx_mode, View dresidual, GradMode dresidual_mode) override {
+  void batch_norm_backward_apply(Stream s, ConstView dy, const ReluGate& right_gate, ConstView x, const NormVectors& right_norm,
+                                 ConstView sum_g, ConstView sum_g_xhat, double count, View dx, GradMode dx_mode,
+                                 View dresidual, GradMode dresidual_mode) override {
     const auto is = [&](std::string_view change) { return hits("batch_norm_backward_apply", change); };
     Tensor zeros = Tensor::zeros(sum_g.shape, sum_g.dtype);
-    if (is("no mask")) mask = {};
+    const ReluGate gate = is("no gate") ? ReluGate::none() : right_gate;
+    NormVectors norm = right_norm;
     if (is("term of sum_g dropped")) sum_g = zeros;
     if (is("term of sum_g_xhat dropped")) sum_g_xhat = zeros;
-    if (is("inv_std instead of gamma")) gamma = inv_std;
+    if (is("inv_std instead of gamma")) norm.gamma = norm.inv_std;
     if (is("count off by one")) count += 1;
     if (is("count infinite")) count = std::numeric_limits<double>::infinity();
     const bool residual_sign = is("residual: wrong sign"), residual_overwrites = is("residual: overwrites instead of adding");
     if (residual_overwrites) dresidual_mode = GradMode::kOverwrite;
     Tensor before = residual_sign && dresidual ? copy(dresidual) : Tensor();
     result("batch_norm_backward_apply", dx, dx_mode, [&](View out, GradMode m) {
-      inner_.batch_norm_backward_apply(s, dy, mask, x, mean, inv_std, gamma, sum_g, sum_g_xhat, count, out, m, dresidual, dresidual_mode);
+      inner_.batch_norm_backward_apply(s, dy, gate, x, norm, sum_g, sum_g_xhat, count, out, m, dresidual, dresidual_mode);
     });
     if (!before) return;
     for (std::int64_t i = 0; i < dresidual.numel(); ++i) {
@@ -152,6 +158,7 @@ class MutantKernels final : public Kernels {
     if (!hits("softmax_cross_entropy", "sum instead of mean")) return;
     for (std::int64_t i = 0; i < dlogits.numel(); ++i) dlogits.data<double>()[i] *= sums.data<double>()[3];
   }
+  void convert(Stream s, ConstView src, View dst) override { inner_.convert(s, src, dst); }
   void scale(Stream s, ConstView x, ConstView factor, View y, GradMode mode) override {
     if (hits("scale", "factor ignored")) return inner_.accumulate(s, copy(x), y, mode);
     result("scale", y, mode, [&](View out, GradMode m) { inner_.scale(s, x, factor, out, m); });
@@ -217,12 +224,20 @@ std::vector<Mutant> all_mutants() {
     add("conv2d", kernel, {"pad height off by one", "pad width off by one", "stride 1", "dilation 1"});
   }
   add("conv2d", "bias_backward", results);
-  add("batch_norm", "batch_norm_backward_sums", {"no mask", "sum_g is zero", "sum_g_xhat is zero", "results swapped"});
+  add("batch_norm", "batch_norm_backward_sums", {"no gate", "sum_g is zero", "sum_g_xhat is zero", "results swapped"});
   add("batch_norm", "batch_norm_backward_apply", results);
   add("batch_norm", "batch_norm_backward_apply",
-      {"no mask", "term of sum_g dropped", "term of sum_g_xhat dropped", "inv_std instead of gamma", "count off by one",
+      {"no gate", "term of sum_g dropped", "term of sum_g_xhat dropped", "inv_std instead of gamma", "count off by one",
        "count infinite", "residual: wrong sign", "residual: overwrites instead of adding"});
   add("batch_norm", "accumulate", results);
+  add("norm_conv2d", "norm_conv2d_backward_filter", results);
+  add("norm_conv2d", "norm_conv2d_backward_filter", {"input not normalised"});
+  add("norm_conv2d", "conv2d_backward_data", {kWrongSign, kDropsElement, kShifted, "pad height off by one", "stride 1"});
+  add("norm_conv2d", "batch_norm_backward_sums", {"no gate", "sum_g is zero", "sum_g_xhat is zero", "results swapped"});
+  add("norm_conv2d", "batch_norm_backward_apply",
+      {kWrongSign, kDropsElement, kShifted, "no gate", "term of sum_g dropped", "term of sum_g_xhat dropped",
+       "inv_std instead of gamma", "count off by one", "count infinite"});
+  add("norm_conv2d", "accumulate", results);
   add("relu", "relu_backward", results);
   add("relu", "relu_backward", {"no mask"});
   add("add", "accumulate", results);

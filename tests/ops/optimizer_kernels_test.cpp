@@ -31,8 +31,8 @@ TEST(SgdStep, FollowsPyTorchsRuleOverSeveralSteps) {
     const Tensor grad = from_vector({2}, DType::kF64, {0.5, 0.25}), other_grad = from_vector({}, DType::kF32, {1});
     Scalar first{1, 0}, second{-2, 0}, third{4, 0};
     for (int step = 0; step < 3; ++step) {
-      const std::array<SgdTensor, 2> tensors{SgdTensor{value, momentum, grad, 0.1, 0.01},
-                                             SgdTensor{other, other_momentum, other_grad, 0, 0.02}};
+      const std::array<SgdTensor, 2> tensors{SgdTensor{value, momentum, {}, grad, 0.1, 0.01},
+                                             SgdTensor{other, other_momentum, {}, other_grad, 0, 0.02}};
       kernels->sgd_step({}, tensors, {.momentum = 0.9, .nesterov = nesterov, .grad_scale = 0.5});
       first = sgd(first, 0.25, 0.01, 0.9, 0.1, nesterov);
       second = sgd(second, 0.125, 0.01, 0.9, 0.1, nesterov);

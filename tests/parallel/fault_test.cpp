@@ -36,9 +36,9 @@ Outcome run(const std::string& command, const std::string& time_file = {}) {
   return outcome;
 }
 
-Outcome run_job(int ranks, const std::string& mode) {
+Outcome run_job(int ranks, const std::string& mode, const std::string& transport = {}) {
   const std::string file = fmt::format("{}/lockstep_fault_{}", std::filesystem::temp_directory_path().string(), ::getpid());
-  const Outcome outcome = run(fmt::format("'{}' {} '{}' {} '{}'", MPI_RUN, ranks, PARALLEL_RANK, mode, file), file);
+  const Outcome outcome = run(fmt::format("'{}' {} '{}' {} '{}' {}", MPI_RUN, ranks, PARALLEL_RANK, mode, file, transport), file);
   std::filesystem::remove(file);
   std::printf("%s, %d ranks: exit %d, %.2f s after the fault\n", mode.c_str(), ranks, outcome.exit_code, outcome.seconds_after_fault);
   return outcome;
@@ -53,11 +53,26 @@ TEST(Fault, AnUndisturbedJobEndsWithZero) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
 }
 
+// In shared memory, and by messages.
+constexpr std::array<const char*, 2> kTransports = {"", "messages"};
+
 TEST(Fault, KilledRankEndsTheJobWithinThreeSeconds) {
-  for (const int ranks : {2, 4}) {
-    const Outcome outcome = run_job(ranks, "kill");
-    EXPECT_EQ(outcome.exit_code, 137) << outcome.output;
-    EXPECT_LT(outcome.seconds_after_fault, 3);
+  for (const std::string transport : kTransports)
+    for (const std::string mode : {"kill", "kill_inside"})
+      for (const int ranks : {2, 4}) {
+        const Outcome outcome = run_job(ranks, mode, transport);
+        EXPECT_EQ(outcome.exit_code, 137) << outcome.output;
+        EXPECT_LT(outcome.seconds_after_fault, 3);
+      }
+}
+
+TEST(Fault, ARankStoppedInTheMiddleOfAnOperationIsNamedToo) {
+  for (const std::string transport : kTransports) {
+    const Outcome outcome = run_job(2, "stop_inside", transport);
+    EXPECT_EQ(outcome.exit_code, 75) << outcome.output;
+    EXPECT_TRUE(says(outcome, "rank 1")) << outcome.output;
+    EXPECT_TRUE(says(outcome, "step 2")) << outcome.output;
+    EXPECT_LT(outcome.seconds_after_fault, kDeadline + 3);
   }
 }
 
@@ -111,8 +126,14 @@ TEST(Launch, WithoutALauncherMpiIsNotStarted) {
 
 TEST(Launch, UnderMpirunRanksFindEachOther) {
   const Outcome outcome = run(fmt::format("exec '{}' 2 '{}' where", MPI_RUN, PARALLEL_RANK));
-  EXPECT_TRUE(says(outcome, "mpi 0 of 2")) << outcome.output;
-  EXPECT_TRUE(says(outcome, "mpi 1 of 2")) << outcome.output;
+  EXPECT_TRUE(says(outcome, "mpi, shared memory 0 of 2")) << outcome.output;
+  EXPECT_TRUE(says(outcome, "mpi, shared memory 1 of 2")) << outcome.output;
+  EXPECT_EQ(outcome.exit_code, 0);
+}
+
+TEST(Launch, WithoutSharedMemoryRanksSendMessagesAndSaySo) {
+  const Outcome outcome = run(fmt::format("ulimit -f 100000; exec '{}' 2 '{}' where", MPI_RUN, PARALLEL_RANK));
+  EXPECT_TRUE(says(outcome, "mpi, no shared memory: rank 0, file sizes are limited (ulimit -f) 0 of 2")) << outcome.output;
   EXPECT_EQ(outcome.exit_code, 0);
 }
 

@@ -1,4 +1,4 @@
-// The main of tests that run on every rank of an MPI job. All ranks run all tests in the same order; any rank's failure
+// The main of tests that run on every rank of an MPI job, in shared memory or (argument `messages`) without. All ranks run all tests in the same order; any rank's failure
 // fails the job.
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel_main.h"
@@ -6,21 +6,26 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <string_view>
 
 namespace lockstep::testing {
 
 namespace {
 std::unique_ptr<Communicator> world_communicator;
+bool share_memory = true;
 }  // namespace
 
 Communicator& world() { return *world_communicator; }
+bool shares_memory() { return share_memory; }
 
 }  // namespace lockstep::testing
 
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
+  lockstep::testing::share_memory = argc < 2 || std::string_view(argv[1]) != "messages";
   try {
-    lockstep::testing::world_communicator = lockstep::make_communicator(lockstep::CommunicatorKind::kMpi, {.deadline_seconds = 30});
+    lockstep::testing::world_communicator = lockstep::make_communicator(
+        lockstep::CommunicatorKind::kMpi, {.deadline_seconds = 30, .share_memory = lockstep::testing::share_memory});
     lockstep::Communicator& comm = lockstep::testing::world();
     if (comm.rank() != 0) delete ::testing::UnitTest::GetInstance()->listeners().Release(
         ::testing::UnitTest::GetInstance()->listeners().default_result_printer());

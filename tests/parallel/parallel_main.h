@@ -7,5 +7,6 @@
 namespace lockstep::testing {
 
 Communicator& world();
+bool shares_memory();  // false: started with the argument `messages`
 
 }  // namespace lockstep::testing

@@ -84,6 +84,22 @@ TEST_F(Exact, BatchNormOverGroupsOfShardsIsExactToo) {
   expect_other_run(folder() / "group1", folder() / "golden");
 }
 
+// The 16-bit copies of the weights are not saved: a resume makes them anew.
+TEST_F(Exact, BF16IsExactAtAnyNumberOfRanksAndThroughResumes) {
+  const Args bf16{"--set", "precision=BF16"};
+  const std::string one = digest_after(1, folder() / "half1", bf16);
+  EXPECT_EQ(digest_after(2, folder() / "half2", bf16), one);
+  EXPECT_EQ(digest_after(4, folder() / "half4", bf16), one);
+  digest_after(2, folder() / "half_chain", {"--set", "precision=BF16", "--max-steps", "9"});
+  EXPECT_EQ(digest_after(1, folder() / "half_chain", {"--set", "precision=BF16", "--resume", "auto"}), one);
+  expect_other_run(folder() / "half1", folder() / "golden");
+}
+
+TEST_F(Exact, DirectConvolutionsAreExactToo) {
+  const Args direct{"--set", "convolution=DIRECT"};
+  EXPECT_EQ(digest_after(2, folder() / "direct2", direct), digest_after(1, folder() / "direct1", direct));
+}
+
 TEST_F(Exact, GradientsRoundedOnTheWireGiveOtherBits) {
   digest_after(2, folder() / "bf16", {"--set", "distributed.wire=BF16"});
   expect_other_run(folder() / "bf16", folder() / "golden");

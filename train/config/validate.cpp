@@ -177,8 +177,11 @@ class Checker {
   }
 
   void check_precision() {
-    if (config_.precision() == Config::BF16 || config_.precision() == Config::FP16) {
-      add("precision", "no backend computes it yet; want FP32 (or FP64 with backend: REFERENCE)");
+    if (config_.precision() == Config::FP16) {
+      add("precision", "no backend computes FP16 yet; want BF16 or FP32");
+    }
+    if (config_.precision() == Config::BF16 && config_.backend() == Config::REFERENCE) {
+      add("backend", "precision: BF16 needs FAST or AUTO");
     }
     if (config_.precision() == Config::FP64 && config_.backend() == Config::FAST) {
       add("backend", "precision: FP64 needs REFERENCE or AUTO");

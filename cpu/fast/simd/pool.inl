@@ -1,5 +1,5 @@
 // Pooling on NHWC: vectors run over channels. The backward passes gather (each input pixel asks the windows that cover
-// it), so there is nothing to clear and the order of additions is fixed.
+// it), so there is nothing to clear, the order of additions is fixed and bf16 is rounded once.
 // SPDX-License-Identifier: Apache-2.0
 
 // Taps [begin, end) of a window whose first row (or column) lies at `origin` that fall inside [0, extent).
@@ -9,106 +9,132 @@ struct Range {
 inline Range taps_inside(std::int64_t origin, int kernel, std::int64_t extent) {
   return {larger(0, -origin), smaller(kernel, extent - origin)};
 }
-// Windows [begin, end) of `count` that cover input position `at`.
-inline Range windows_over(std::int64_t at, int kernel, int stride, int pad, std::int64_t count) {
-  const std::int64_t last = at + pad, first = last - kernel + 1;
-  return {first <= 0 ? 0 : (first + stride - 1) / stride, smaller(count, last / stride + 1)};
-}
 
-// The windows that cover one input pixel, and the pixel's place in the padded image.
-struct Cover {
-  Range rows, columns;
-  std::int64_t h, w, image;  // h, w with the padding added
+// The windows [begin, end) of `count` that cover positions start, start + 1, ... of one axis, without a division per step.
+class Sweep {
+ public:
+  Sweep(int kernel, int stride, int pad, std::int64_t count, std::int64_t start)
+      : kernel_(kernel), stride_(stride), count_(count), last_(start + pad), opened_(last_ / stride_ + 1),
+        closed_(last_ < kernel_ ? 0 : (last_ - kernel_) / stride_ + 1) {}
+  Range windows() const { return {closed_, smaller(count_, opened_)}; }
+  std::int64_t padded_position() const { return last_; }
+  void advance() {
+    ++last_;
+    if (last_ == opened_ * stride_) ++opened_;
+    if (last_ == closed_ * stride_ + kernel_) ++closed_;
+  }
+
+ private:
+  std::int64_t kernel_, stride_, count_, last_, opened_, closed_;
 };
-inline Cover cover_of(const Pool& a, std::int64_t row, std::int64_t column) {
-  const std::int64_t h = row % a.h;
-  return {windows_over(h, a.kernel_h, a.stride_h, a.pad_h, a.p), windows_over(column, a.kernel_w, a.stride_w, a.pad_w, a.q),
-          h + a.pad_h, column + a.pad_w, row / a.h};
-}
 
 struct Window {
   Range rows, columns;
   std::int64_t first;  // pixel index of tap (0, 0), possibly outside the image
 };
-inline Window window_of(const Pool& a, std::int64_t row, std::int64_t q) {
-  const std::int64_t top = (row % a.p) * a.stride_h - a.pad_h, left = q * a.stride_w - a.pad_w;
-  return {taps_inside(top, a.kernel_h, a.h), taps_inside(left, a.kernel_w, a.w), (row / a.p * a.h + top) * a.w + left};
+inline Window window_of(const Pool& a, std::int64_t top, std::int64_t image_row, std::int64_t q) {
+  const std::int64_t left = q * a.stride_w - a.pad_w;
+  return {taps_inside(top, a.kernel_h, a.h), taps_inside(left, a.kernel_w, a.w), (image_row + top) * a.w + left};
 }
 
-inline void max_of_lane(const Pool& a, const Window& win, const float* x, std::int64_t c, float* y, std::uint8_t* index) {
-  bool first = true;
-  float best = 0;
-  int where_best = 0;
-  for (std::int64_t r = win.rows.begin; r < win.rows.end; ++r)
-    for (std::int64_t s = win.columns.begin; s < win.columns.end; ++s) {
-      const float v = x[(win.first + r * a.w + s) * a.c + c];
-      if (!first && !(v > best || (v != v && best == best))) continue;
-      first = false;
-      best = v;
-      where_best = static_cast<int>(r * a.kernel_w + s);
-    }
-  *y = best;
-  if (index != nullptr) *index = static_cast<std::uint8_t>(where_best);
-}
-
-template <bool kIndices>
-inline void max_of_vector(const Pool& a, const Window& win, const float* x, std::int64_t c, float* y, std::uint8_t* index) {
+// The largest of a window and the position of the first one. NaN wins, again the first: kExact. Without it, whether all
+// inputs were finite; if not, the result is not to be used.
+template <bool kIndices, bool kExact, class T, class Span>
+inline bool max_of_unit(const Pool& a, const Window& win, const T* x, T* y, std::uint8_t* index, Span span) {
   const std::int64_t r0 = win.rows.begin, s0 = win.columns.begin;
-  vf best = load(x + (win.first + r0 * a.w + s0) * a.c + c);
-  vi at = vi{} + static_cast<std::int32_t>(r0 * a.kernel_w + s0);
+  Unit<T> best = get(x + (win.first + r0 * a.w + s0) * a.c, span), poison{};
+  Bytes<T> at;
+  for (vi& part : at.part) part = vi{} + static_cast<std::int32_t>(r0 * a.kernel_w + s0);
   for (std::int64_t r = r0; r < win.rows.end; ++r)
     for (std::int64_t s = s0; s < win.columns.end; ++s) {
-      const vf v = load(x + (win.first + r * a.w + s) * a.c + c);
-      const vi better = (v > best) | ((v != v) & (best == best));
-      best = better ? v : best;
-      if constexpr (kIndices) at = better ? vi{} + static_cast<std::int32_t>(r * a.kernel_w + s) : at;
+      const Unit<T> v = get(x + (win.first + r * a.w + s) * a.c, span);
+      const vi here = vi{} + static_cast<std::int32_t>(r * a.kernel_w + s);
+      for (int p = 0; p < kParts<T>; ++p) {
+        vi better = v.part[p] > best.part[p];
+        if constexpr (kExact) better |= (v.part[p] != v.part[p]) & (best.part[p] == best.part[p]);
+        if constexpr (kIndices) at.part[p] = better ? here : at.part[p];
+        best.part[p] = better ? v.part[p] : best.part[p];
+        if constexpr (!kExact) poison.part[p] += v.part[p] * 0.0f;
+      }
     }
-  store(y, best);
-  if constexpr (kIndices) store_bytes(index, at);
+  put(y, best, span);
+  if constexpr (kIndices) put_bytes<T>(index, at, span);
+  bool finite = true;
+  if constexpr (!kExact)
+    for (const vf part : poison.part) finite = finite && all_equal(part, part);
+  return finite;
 }
 
-void max_pool(const Pool& a, const float* x, float* y, std::uint8_t* indices, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t row = begin; row < end; ++row)
+template <bool kIndices, class T>
+void max_pool_as(const Pool& a, const T* x, T* y, std::uint8_t* indices, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::int64_t top = (row % a.p) * a.stride_h - a.pad_h, image_row = row / a.p * a.h;
     for (std::int64_t q = 0; q < a.q; ++q) {
-      const Window win = window_of(a, row, q);
+      const Window win = window_of(a, top, image_row, q);
       const std::int64_t out = (row * a.q + q) * a.c;
-      std::int64_t c = 0;
-      if (indices != nullptr)
-        for (; c < whole(a.c); c += kW) max_of_vector<true>(a, win, x, c, y + out + c, indices + out + c);
-      else
-        for (; c < whole(a.c); c += kW) max_of_vector<false>(a, win, x, c, y + out + c, nullptr);
-      for (; c < a.c; ++c) max_of_lane(a, win, x, c, y + out + c, indices == nullptr ? nullptr : indices + out + c);
+      for_units<T>(a.c, [&](std::int64_t c, auto span) {
+        std::uint8_t* index = kIndices ? indices + out + c : nullptr;
+        if (max_of_unit<kIndices, false>(a, win, x + c, y + out + c, index, span)) return;
+        max_of_unit<kIndices, true>(a, win, x + c, y + out + c, index, span);
+      });
     }
+  }
 }
 
-void max_pool_backward(const Pool& a, const float* dy, const std::uint8_t* indices, float* dx, std::int64_t begin,
-                       std::int64_t end, bool accumulate) {
-  for (std::int64_t row = begin; row < end; ++row)
-    for (std::int64_t column = 0; column < a.w; ++column) {
-      const Cover cover = cover_of(a, row, column);
-      float* to = dx + (row * a.w + column) * a.c;
-      std::int64_t c = 0;
-      for (; c < whole(a.c); c += kW) {
-        vf total{};
-        for (std::int64_t p = cover.rows.begin; p < cover.rows.end; ++p)
-          for (std::int64_t q = cover.columns.begin; q < cover.columns.end; ++q) {
-            const auto tap = static_cast<std::int32_t>((cover.h - p * a.stride_h) * a.kernel_w + cover.w - q * a.stride_w);
-            const std::int64_t from = ((cover.image * a.p + p) * a.q + q) * a.c + c;
-            total += load_bytes(indices + from) == tap ? load(dy + from) : vf{};
-          }
-        store(to + c, accumulate ? load(to + c) + total : total);
-      }
-      for (; c < a.c; ++c) {
-        float total = 0;
-        for (std::int64_t p = cover.rows.begin; p < cover.rows.end; ++p)
-          for (std::int64_t q = cover.columns.begin; q < cover.columns.end; ++q) {
-            const std::int64_t tap = (cover.h - p * a.stride_h) * a.kernel_w + cover.w - q * a.stride_w;
-            const std::int64_t from = ((cover.image * a.p + p) * a.q + q) * a.c + c;
-            total += indices[from] == tap ? dy[from] : 0.0f;
-          }
-        to[c] = accumulate ? to[c] + total : total;
+template <class T>
+void max_pool(const Pool& a, const T* x, T* y, std::uint8_t* indices, std::int64_t begin, std::int64_t end) {
+  return indices != nullptr ? max_pool_as<true>(a, x, y, indices, begin, end) : max_pool_as<false>(a, x, y, indices, begin, end);
+}
+
+// The windows that cover one input pixel: where their gradients begin, and the pixel's position in each.
+struct Covers {
+  int count;
+  std::int64_t from[256];
+  std::uint8_t tap[256];
+};
+
+// kCount windows (0: as many as there are).
+template <int kCount, class T>
+inline void gather_pixel(const Covers& covers, const T* dy, const std::uint8_t* indices, T* dx, std::int64_t channels, bool accumulate) {
+  const int count = kCount == 0 ? covers.count : kCount;
+  for_units<T>(channels, [&](std::int64_t c, auto span) {
+    const auto through = [&](int n) {
+      const std::int64_t from = covers.from[n] + c;
+      return raw_where<T>(get_raw(dy + from, span), equal_bits<T>(indices + from, covers.tap[n], span));
+    };
+    if (kCount == 1 && !accumulate) return put_raw(dx + c, through(0), span);
+    Unit<T> total{};
+    for (int n = 0; n < count; ++n) total = each<T>([](vf p, vf q) { return p + q; }, total, unpacked<T>(through(n)));
+    put(dx + c, total, span, accumulate);
+  });
+}
+
+template <class T>
+void max_pool_backward(const Pool& a, const T* dy, const std::uint8_t* indices, T* dx, std::int64_t begin, std::int64_t end,
+                       bool accumulate) {
+  for (std::int64_t row = begin; row < end; ++row) {
+    const Sweep rows(a.kernel_h, a.stride_h, a.pad_h, a.p, row % a.h);
+    Sweep columns(a.kernel_w, a.stride_w, a.pad_w, a.q, 0);
+    const std::int64_t image = row / a.h;
+    for (std::int64_t column = 0; column < a.w; ++column, columns.advance()) {
+      Covers covers;
+      covers.count = 0;
+      for (std::int64_t p = rows.windows().begin; p < rows.windows().end; ++p)
+        for (std::int64_t q = columns.windows().begin; q < columns.windows().end; ++q) {
+          const std::int64_t r = rows.padded_position() - p * a.stride_h, s = columns.padded_position() - q * a.stride_w;
+          asm volatile("" : "+r"(q));  // one or two steps: vectorised, this loop costs more than all the rest
+          covers.from[covers.count] = ((image * a.p + p) * a.q + q) * a.c;
+          covers.tap[covers.count++] = static_cast<std::uint8_t>(r * a.kernel_w + s);
+        }
+      T* to = dx + (row * a.w + column) * a.c;
+      switch (covers.count) {  // a 3x3 window with stride 2 has these
+        case 1: gather_pixel<1>(covers, dy, indices, to, a.c, accumulate); break;
+        case 2: gather_pixel<2>(covers, dy, indices, to, a.c, accumulate); break;
+        case 4: gather_pixel<4>(covers, dy, indices, to, a.c, accumulate); break;
+        default: gather_pixel<0>(covers, dy, indices, to, a.c, accumulate);
       }
     }
+  }
 }
 
 // 1 / the number of elements that window (p, q) averages over.
@@ -119,37 +145,41 @@ inline float inverse_count(const Pool& a, std::int64_t p, std::int64_t q) {
   return 1.0f / static_cast<float>((rows.end - rows.begin) * (columns.end - columns.begin));
 }
 
-void avg_pool(const Pool& a, const float* x, float* y, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t row = begin; row < end; ++row)
+template <class T>
+void avg_pool(const Pool& a, const T* x, T* y, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::int64_t top = (row % a.p) * a.stride_h - a.pad_h, image_row = row / a.p * a.h;
     for (std::int64_t q = 0; q < a.q; ++q) {
-      const Window win = window_of(a, row, q);
+      const Window win = window_of(a, top, image_row, q);
       const float inverse = inverse_count(a, row % a.p, q);
-      float* to = y + (row * a.q + q) * a.c;
-      std::int64_t c = 0;
-      for (; c < whole(a.c); c += kW) {
-        vf total{};
+      for_units<T>(a.c, [&](std::int64_t c, auto span) {
+        Unit<T> total{};
         for (std::int64_t r = win.rows.begin; r < win.rows.end; ++r)
           for (std::int64_t s = win.columns.begin; s < win.columns.end; ++s)
-            total += load(x + (win.first + r * a.w + s) * a.c + c);
-        store(to + c, total * inverse);
-      }
-      for (; c < a.c; ++c) {
-        float total = 0;
-        for (std::int64_t r = win.rows.begin; r < win.rows.end; ++r)
-          for (std::int64_t s = win.columns.begin; s < win.columns.end; ++s) total += x[(win.first + r * a.w + s) * a.c + c];
-        to[c] = total * inverse;
-      }
+            total = each<T>([](vf p, vf v) { return p + v; }, total, get(x + (win.first + r * a.w + s) * a.c + c, span));
+        put(y + (row * a.q + q) * a.c + c, each<T>([&](vf v) { return v * inverse; }, total), span);
+      });
     }
+  }
 }
 
-void avg_pool_backward(const Pool& a, const float* dy, float* dx, std::int64_t begin, std::int64_t end, bool accumulate) {
-  for (std::int64_t row = begin; row < end; ++row)
-    for (std::int64_t column = 0; column < a.w; ++column) {
-      const Cover cover = cover_of(a, row, column);
-      float* to = dx + (row * a.w + column) * a.c;
-      if (!accumulate) clear(to, a.c);
-      for (std::int64_t p = cover.rows.begin; p < cover.rows.end; ++p)
-        for (std::int64_t q = cover.columns.begin; q < cover.columns.end; ++q)
-          scale(dy + ((cover.image * a.p + p) * a.q + q) * a.c, inverse_count(a, p, q), to, a.c, true);
-    }
+template <class T>
+void avg_pool_backward(const Pool& a, const T* dy, T* dx, std::int64_t begin, std::int64_t end, bool accumulate) {
+  const float whole_window = 1.0f / static_cast<float>(a.kernel_h * a.kernel_w);
+  for (std::int64_t row = begin; row < end; ++row) {
+    const Sweep rows(a.kernel_h, a.stride_h, a.pad_h, a.p, row % a.h);
+    Sweep columns(a.kernel_w, a.stride_w, a.pad_w, a.q, 0);
+    const std::int64_t image = row / a.h;
+    for (std::int64_t column = 0; column < a.w; ++column, columns.advance())
+      for_units<T>(a.c, [&](std::int64_t c, auto span) {
+        Unit<T> total{};
+        for (std::int64_t p = rows.windows().begin; p < rows.windows().end; ++p)
+          for (std::int64_t q = columns.windows().begin; q < columns.windows().end; ++q) {
+            const float weight = a.count_include_pad ? whole_window : inverse_count(a, p, q);
+            const Unit<T> g = get(dy + ((image * a.p + p) * a.q + q) * a.c + c, span);
+            total = each<T>([&](vf sum, vf v) { return sum + v * weight; }, total, g);
+          }
+        put(dx + (row * a.w + column) * a.c + c, total, span, accumulate);
+      });
+  }
 }

@@ -1,40 +1,64 @@
 // SimdKernels: the table of our own vector kernels, one table per instruction set (simd_avx512.cpp, simd_avx2.cpp,
 // simd_baseline.cpp compile the same .inl files). Raw pointers and plain structs only, so that no inline function of a
 // shared header is ever compiled with flags that the machine may lack.
-// Per-channel tables have a `period`: a multiple of C (whole pixels) and of 16, so that vectors run over pixel borders.
+// T is the storage type of activations: float, or bf16_word (computed in f32, rounded once).
+// Per-channel tables have a `period`: a multiple of C (whole pixels) and of 16 (32 for bf16), so that vectors run over
+// pixel borders. Those of NormTables and NormBackward lie in units' order (simd/unit.inl): for bf16, of
+// each 2 * lanes elements first the even ones.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
 
+#include "cpu/fast/simd/winograd_kernels.h"
+
 namespace lockstep::simd {
 
-// y = (x - mean) * scale + beta [+ residual] [relu]; mean, scale, beta: `period` floats, repeated over n elements.
+using bf16_word = std::uint16_t;
+
+// norm(x) = (x - mean) * scale + beta with scale = inv_std * gamma: `period` floats each, repeated over the elements.
+struct NormTables {
+  const float *mean, *scale, *beta;
+};
+
+// y = norm(x) [+ residual] [relu].
+template <class T>
 struct NormApply {
-  const float *x, *mean, *scale, *beta, *residual;  // residual may be null
-  float* y;
+  const T *x, *residual;  // residual may be null
+  NormTables tables;
+  T* y;
   std::uint8_t* mask;  // may be null; needs relu
   std::int64_t n, period;
   bool relu;
 };
 
-// sum_g[j] = sum g, sum_gd[j] = sum g * (x - mean) over the elements at offset j of each period; set, not added.
-struct NormSums {
-  const float* dy;
-  const std::uint8_t* mask;  // may be null: g = dy
-  const float *x, *mean;
+// What ops/kernels.h calls ReluGate.
+enum class Gate : std::uint8_t { kNone, kBits, kRecompute };
+
+// g = dy where the gate is open.
+template <class T>
+struct NormGradient {
+  const T *dy, *x;
+  Gate gate;
+  const std::uint8_t* mask;  // kBits
+  NormTables tables;         // norm_sums: scale and beta for kRecompute only; norm_backward: beta so
   std::int64_t n, period;
-  double *sum_g, *sum_gd;  // `period` each
+};
+
+// sum_g[j] = sum g, sum_gd[j] = sum g * (x - mean) over the elements at offset j of each period; set, not added.
+template <class T>
+struct NormSums {
+  NormGradient<T> in;
+  double *sum_g, *sum_gd;  // `period` each, in the elements' order
   float* scratch;          // 2 * period
 };
 
-// dx (+)= a * g - b - (x - mean) * c, dresidual (+)= g.
+// dx (+)= scale * g - b - (x - mean) * c, dresidual (+)= g.
+template <class T>
 struct NormBackward {
-  const float* dy;
-  const std::uint8_t* mask;  // may be null
-  const float *x, *mean, *a, *b, *c;
-  float *dx, *dresidual;  // dresidual may be null
-  std::int64_t n, period;
+  NormGradient<T> in;
+  const float *b, *c;
+  T *dx, *dresidual;  // dresidual may be null
   bool dx_accumulate, dresidual_accumulate;
 };
 
@@ -51,9 +75,10 @@ struct Sgd {
 };
 
 // `count` elements from src[row * src_stride] to dst[row * dst_stride], for `rows` rows.
+template <class T>
 struct CopyRows {
-  const float* src;
-  float* dst;
+  const T* src;
+  T* dst;
   std::int64_t rows, count, src_stride, dst_stride;
   bool accumulate;
 };
@@ -68,9 +93,10 @@ struct Softmax {
   std::int32_t* better;          // (n): classes that beat the label's; INT32_MAX if its logit is NaN or it is not counted
 };
 
+template <class T>
 struct Dropout {
-  const float* x;
-  float* y;
+  const T* x;
+  T* y;
   std::int64_t begin, end;       // elements; begin is a multiple of 64
   std::uint32_t counter[3];      // words 1..3 of the Philox counter; word 0 is the block index
   std::uint32_t key[2];
@@ -79,37 +105,78 @@ struct Dropout {
   bool accumulate;
 };
 
+// C (m, n) = [C +] A (m, k) B (k, n). Element (i, p) of A is a[i * a_row + p * a_col]; row p of B is b + p * b_row and row i
+// of C is c + i * c_row, both contiguous. With b_packed, b is what `pack` wrote for all of B and b_row is not read.
+// Each element's sum runs in one order that depends on k alone: splitting m or n changes no bit.
+struct Gemm {
+  const float* a;
+  std::int64_t a_row, a_col;
+  const float* b;
+  std::int64_t b_row;
+  float* c;
+  std::int64_t c_row, m, n, k;
+  bool accumulate = false;
+  bool b_packed = false;
+};
+
+// Kernels on activations.
+template <class T>
+struct TypedKernels {
+  // --- columns: x is (rows, width); results are double and set, not added. Padded: to a multiple of 32 ---
+  void (*column_sums)(const T* x, std::int64_t rows, std::int64_t width, double* sums, float* scratch /* padded width */);
+  void (*column_moments)(const T* x, std::int64_t rows, std::int64_t width, double* mean, double* m2,
+                         float* scratch /* 3 * padded width */);
+  void (*norm_apply)(const NormApply<T>&);
+  void (*norm_sums)(const NormSums<T>&);
+  void (*norm_backward)(const NormBackward<T>&);
+  // --- elementwise over n elements ---
+  void (*relu)(const T* x, T* y, std::int64_t n);
+  void (*relu_backward)(const T* dy, const T* y, T* dx, std::int64_t n, bool accumulate);
+  void (*add)(const T* a, const T* b, T* y, std::int64_t n);
+  void (*scale)(const T* x, float factor, T* y, std::int64_t n, bool accumulate);
+  void (*dropout)(const Dropout<T>&);
+  void (*normalise)(const std::uint8_t* x, const float* scale, const float* shift, T* y, std::int64_t n,
+                    std::int64_t period);
+  void (*copy_rows)(const CopyRows<T>&);
+  // --- pooling: rows [begin, end) of all (n * p) output rows, or all (n * h) input rows in the backward passes ---
+  void (*max_pool)(const Pool&, const T* x, T* y, std::uint8_t* indices, std::int64_t begin, std::int64_t end);
+  void (*max_pool_backward)(const Pool&, const T* dy, const std::uint8_t* indices, T* dx, std::int64_t begin,
+                            std::int64_t end, bool accumulate);
+  void (*avg_pool)(const Pool&, const T* x, T* y, std::int64_t begin, std::int64_t end);
+  void (*avg_pool_backward)(const Pool&, const T* dy, T* dx, std::int64_t begin, std::int64_t end, bool accumulate);
+  // row r of dst (rows, width) (+)= factor * src (width)
+  void (*spread_row)(const T* src, float factor, T* dst, std::int64_t rows, std::int64_t width, bool accumulate);
+};
+
 struct SimdKernels {
   const char* isa;
-  // --- columns: x is (rows, width); results are double and set, not added ---
-  void (*column_sums)(const float* x, std::int64_t rows, std::int64_t width, double* sums, float* scratch /* width */);
-  void (*column_moments)(const float* x, std::int64_t rows, std::int64_t width, double* mean, double* m2,
-                         float* scratch /* 3 * width */);
-  void (*norm_apply)(const NormApply&);
-  void (*norm_sums)(const NormSums&);
-  void (*norm_backward)(const NormBackward&);
-  // --- elementwise over n elements ---
-  void (*relu)(const float* x, float* y, std::int64_t n);
-  void (*relu_backward)(const float* dy, const float* y, float* dx, std::int64_t n, bool accumulate);
-  void (*add)(const float* a, const float* b, float* y, std::int64_t n);
-  void (*scale)(const float* x, float factor, float* y, std::int64_t n, bool accumulate);
-  void (*dropout)(const Dropout&);
-  void (*normalise)(const std::uint8_t* x, const float* scale, const float* shift, float* y, std::int64_t n,
-                    std::int64_t period);
-  void (*copy_rows)(const CopyRows&);
-  // --- pooling: rows [begin, end) of all (n * p) output rows, or all (n * h) input rows in the backward passes ---
-  void (*max_pool)(const Pool&, const float* x, float* y, std::uint8_t* indices, std::int64_t begin, std::int64_t end);
-  void (*max_pool_backward)(const Pool&, const float* dy, const std::uint8_t* indices, float* dx, std::int64_t begin,
-                            std::int64_t end, bool accumulate);
-  void (*avg_pool)(const Pool&, const float* x, float* y, std::int64_t begin, std::int64_t end);
-  void (*avg_pool_backward)(const Pool&, const float* dy, float* dx, std::int64_t begin, std::int64_t end, bool accumulate);
-  // row r of dst (rows, width) (+)= factor * src (width)
-  void (*spread_row)(const float* src, float factor, float* dst, std::int64_t rows, std::int64_t width, bool accumulate);
+  int lanes;  // floats per vector
+  TypedKernels<float> f32;
+  TypedKernels<bf16_word> bf16;
+  // --- matrix products; no call allocates (128 KiB of stack) ---
+  void (*gemm)(const Gemm&);
+  // B (k, n) for Gemm::b_packed, zero-padded: element (p, j) is b[p * b_row + j * b_col], one of the strides is 1.
+  void (*pack)(const float* b, std::int64_t b_row, std::int64_t b_col, std::int64_t n, std::int64_t k, float* packed);
+  std::int64_t (*packed_size)(std::int64_t n, std::int64_t k);  // floats that pack writes
+  WinogradKernels winograd;
+  // --- bf16 <-> f32 ---
+  void (*narrow)(const float* x, bf16_word* y, std::int64_t n);
+  void (*widen)(const bf16_word* x, float* y, std::int64_t n);
   // --- loss and optimizer ---
   void (*softmax)(const Softmax&);
-  void (*sgd)(const Sgd&, float* value, const float* grad, float* momentum, std::int64_t n);
+  void (*sgd)(const Sgd&, float* value, const float* grad, float* momentum, bf16_word* compute /* or null */,
+              std::int64_t n);
   double (*squared_sum)(const float* x, std::int64_t n);
   void (*blend)(const float* observed, float keep, float take, float* value, std::int64_t n);  // keep * value + take * observed
+
+  template <class T>
+  const TypedKernels<T>& typed() const {
+    if constexpr (sizeof(T) == 2) {
+      return bf16;
+    } else {
+      return f32;
+    }
+  }
 };
 
 }  // namespace lockstep::simd

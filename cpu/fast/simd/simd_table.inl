@@ -14,6 +14,12 @@ namespace {
 
 #include "cpu/fast/simd/vec.inl"
 //
+#include "cpu/fast/simd/unit.inl"
+//
+#include "cpu/fast/simd/gemm.inl"
+//
+#include "cpu/fast/simd/winograd.inl"
+//
 #include "cpu/fast/simd/norm.inl"
 //
 #include "cpu/fast/simd/elementwise.inl"
@@ -22,28 +28,48 @@ namespace {
 //
 #include "cpu/fast/simd/train.inl"
 
+template <class T>
+constexpr TypedKernels<T> typed_table() {
+  return {
+      .column_sums = column_sums<T>,
+      .column_moments = column_moments<T>,
+      .norm_apply = norm_apply<T>,
+      .norm_sums = norm_sums<T>,
+      .norm_backward = norm_backward<T>,
+      .relu = relu<T>,
+      .relu_backward = relu_backward<T>,
+      .add = add<T>,
+      .scale = scale<T>,
+      .dropout = dropout<T>,
+      .normalise = normalise<T>,
+      .copy_rows = copy_rows<T>,
+      .max_pool = max_pool<T>,
+      .max_pool_backward = max_pool_backward<T>,
+      .avg_pool = avg_pool<T>,
+      .avg_pool_backward = avg_pool_backward<T>,
+      .spread_row = spread_row<T>,
+  };
+}
+
 }  // namespace
 
 extern const SimdKernels kTable;
 const SimdKernels kTable = {
     .isa = LOCKSTEP_SIMD_NAME,
-    .column_sums = column_sums,
-    .column_moments = column_moments,
-    .norm_apply = norm_apply,
-    .norm_sums = norm_sums,
-    .norm_backward = norm_backward,
-    .relu = relu,
-    .relu_backward = relu_backward,
-    .add = add,
-    .scale = scale,
-    .dropout = dropout,
-    .normalise = normalise,
-    .copy_rows = copy_rows,
-    .max_pool = max_pool,
-    .max_pool_backward = max_pool_backward,
-    .avg_pool = avg_pool,
-    .avg_pool_backward = avg_pool_backward,
-    .spread_row = spread_row,
+    .lanes = kW,
+    .f32 = typed_table<float>(),
+    .bf16 = typed_table<bf16_word>(),
+    .gemm = gemm,
+    .pack = pack,
+    .packed_size = packed_size,
+    .winograd = {.input = winograd_input,
+                 .gradient = winograd_gradient,
+                 .output = winograd_output,
+                 .filter = winograd_filter,
+                 .filter_gradient = winograd_filter_gradient,
+                 .multiply_narrow = winograd_multiply_narrow},
+    .narrow = narrow,
+    .widen = widen,
     .softmax = softmax,
     .sgd = sgd,
     .squared_sum = squared_sum,

@@ -76,26 +76,23 @@ void softmax(const Softmax& a) {
   }
 }
 
-template <bool kNesterov>
-void sgd_as(const Sgd& a, float* value, const float* grad, float* momentum, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i < whole(n); i += kW) {
-    const vf v = load(value + i);
-    const vf g = load(grad + i) * a.grad_scale + v * a.weight_decay;
-    const vf m = load(momentum + i) * a.momentum + g;
-    store(momentum + i, m);
-    store(value + i, v - (kNesterov ? g + m * a.momentum : m) * a.lr);
-  }
-  for (; i < n; ++i) {
-    const float g = grad[i] * a.grad_scale + value[i] * a.weight_decay;
-    const float m = momentum[i] * a.momentum + g;
-    momentum[i] = m;
-    value[i] -= (kNesterov ? g + m * a.momentum : m) * a.lr;
-  }
+template <bool kNesterov, bool kCompute>
+void sgd_as(const Sgd& a, float* value, const float* grad, float* momentum, bf16_word* compute, std::int64_t n) {
+  for_units<float>(n, [&](std::int64_t i, auto span) {
+    const vf v = get_ahead(value + i, span).part[0];
+    const vf g = get_ahead(grad + i, span).part[0] * a.grad_scale + v * a.weight_decay;
+    const vf m = get_ahead(momentum + i, span).part[0] * a.momentum + g;
+    const vf updated = v - (kNesterov ? g + m * a.momentum : m) * a.lr;
+    put(momentum + i, Unit<float>{{m}}, span);
+    put(value + i, Unit<float>{{updated}}, span);
+    if constexpr (kCompute) put_words(compute + i, updated, span);
+  });
 }
 
-void sgd(const Sgd& a, float* value, const float* grad, float* momentum, std::int64_t n) {
-  return a.nesterov ? sgd_as<true>(a, value, grad, momentum, n) : sgd_as<false>(a, value, grad, momentum, n);
+void sgd(const Sgd& a, float* value, const float* grad, float* momentum, bf16_word* compute, std::int64_t n) {
+  if (compute == nullptr)
+    return a.nesterov ? sgd_as<true, false>(a, value, grad, momentum, compute, n) : sgd_as<false, false>(a, value, grad, momentum, compute, n);
+  return a.nesterov ? sgd_as<true, true>(a, value, grad, momentum, compute, n) : sgd_as<false, true>(a, value, grad, momentum, compute, n);
 }
 
 double squared_sum(const float* x, std::int64_t n) {

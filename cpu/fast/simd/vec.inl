@@ -6,6 +6,7 @@ constexpr int kW = LOCKSTEP_SIMD_WIDTH;  // floats per vector; at least 8, so th
 typedef float vf __attribute__((vector_size(kW * 4)));
 typedef std::int32_t vi __attribute__((vector_size(kW * 4)));
 typedef std::uint32_t vu __attribute__((vector_size(kW * 4)));
+typedef std::uint64_t vq __attribute__((vector_size(kW * 4)));  // kW / 2 words
 typedef double vd __attribute__((vector_size(kW * 4)));  // kW / 2 doubles
 // As they lie in memory: no alignment beyond the element's.
 typedef float vf_mem __attribute__((vector_size(kW * 4), aligned(4), may_alias));
@@ -20,7 +21,6 @@ inline void store(double* p, vd v) { *reinterpret_cast<vd_mem*>(p) = v; }
 inline void store_bytes(std::uint8_t* p, vi v) { *reinterpret_cast<bytes_mem*>(p) = __builtin_convertvector(v, bytes_mem); }
 inline vf splat(float value) { return value - vf{}; }  // x - 0 is x, also for -0 and NaN
 inline vf rectified(vf v) { return v <= vf{} ? vf{} : v; }  // NaN stays NaN
-inline float rectified(float v) { return v <= 0.0f ? 0.0f : v; }
 inline std::int64_t whole(std::int64_t n) { return n / kW * kW; }
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
@@ -41,47 +41,29 @@ inline vd load_widened(const float* p) { return __builtin_convertvector(*reinter
 inline vi load_bytes(const std::uint8_t* p) { return __builtin_convertvector(*reinterpret_cast<const bytes_mem*>(p), vi); }
 #endif
 
+inline unsigned positive_bits(vf v) {
 #if LOCKSTEP_SIMD_WIDTH == 16
-inline unsigned positive_bits(vf v) {
   return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_setzero_ps(), _CMP_GT_OQ);
-}
-inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
-  std::uint16_t bits;
-  __builtin_memcpy(&bits, mask_byte, sizeof bits);
-  return reinterpret_cast<vf>(_mm512_maskz_loadu_ps(bits, p));
-}
 #elif defined(__AVX2__)
-inline unsigned positive_bits(vf v) {
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(v), _mm256_setzero_ps(), _CMP_GT_OQ)));
-}
-inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
-  const vi lanes = {1, 2, 4, 8, 16, 32, 64, 128};
-  const vi bits = (static_cast<std::int32_t>(*mask_byte) - vi{}) & lanes;
-  return reinterpret_cast<vf>(reinterpret_cast<vi>(load(p)) & (bits != 0));
-}
 #else
-inline unsigned positive_bits(vf v) {
   unsigned bits = 0;
   for (int lane = 0; lane < kW; ++lane) bits |= (v[lane] > 0.0f ? 1u : 0u) << lane;
   return bits;
-}
-inline vf load_where(const float* p, const std::uint8_t* mask_byte) {
-  vf v = load(p);
-  for (int lane = 0; lane < kW; ++lane)
-    if (((*mask_byte >> lane) & 1) == 0) v[lane] = 0.0f;
-  return v;
-}
 #endif
-
-// One element of g = dy where mask, for tails.
-inline float where(float value, const std::uint8_t* mask, std::int64_t i) {
-  return mask == nullptr || ((mask[i >> 3] >> (i & 7)) & 1) != 0 ? value : 0.0f;
 }
-// g at element i; i is a multiple of 8.
-template <bool kMasked>
-inline vf load_gradient(const float* dy, const std::uint8_t* mask, std::int64_t i) {
-  if constexpr (kMasked) return load_where(dy + i, mask + (i >> 3));
-  return load(dy + i);
+
+// False also where both are NaN.
+inline bool all_equal(vf a, vf b) {
+#if LOCKSTEP_SIMD_WIDTH == 16
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_NEQ_UQ) == 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_NEQ_UQ)) == 0;
+#else
+  bool equal = true;
+  for (int lane = 0; lane < kW; ++lane) equal = equal && a[lane] == b[lane];
+  return equal;
+#endif
 }
 
 inline float sum_of(vf v) {
@@ -95,29 +77,14 @@ inline double sum_of(vd v) {
   return total;
 }
 
-// Products of each lane with a constant, as high and low words.
-struct WidePair {
-  vu high, low;
-};
-inline WidePair wide_multiply(vu a, std::uint32_t factor) {
+// Products of each 64-bit lane's lower half with a constant.
+inline vq wide_multiply(vq a, std::uint32_t factor) {
 #if LOCKSTEP_SIMD_WIDTH == 16
-  const __m512i x = reinterpret_cast<__m512i>(a), f = _mm512_set1_epi32(static_cast<int>(factor));
-  const __m512i even = _mm512_mul_epu32(x, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(x, 32), f);
-  return {reinterpret_cast<vu>(_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd)),
-          reinterpret_cast<vu>(_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32)))};
+  return reinterpret_cast<vq>(_mm512_mul_epu32(reinterpret_cast<__m512i>(a), _mm512_set1_epi64(factor)));
 #elif defined(__AVX2__)
-  const __m256i x = reinterpret_cast<__m256i>(a), f = _mm256_set1_epi32(static_cast<int>(factor));
-  const __m256i even = _mm256_mul_epu32(x, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), f);
-  return {reinterpret_cast<vu>(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA)),
-          reinterpret_cast<vu>(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA))};
+  return reinterpret_cast<vq>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), _mm256_set1_epi64x(factor)));
 #else
-  WidePair result;
-  for (int lane = 0; lane < kW; ++lane) {
-    const std::uint64_t product = std::uint64_t{a[lane]} * factor;
-    result.high[lane] = static_cast<std::uint32_t>(product >> 32);
-    result.low[lane] = static_cast<std::uint32_t>(product);
-  }
-  return result;
+  return (a & 0xffffffffu) * factor;
 #endif
 }
 
@@ -129,6 +96,16 @@ inline Interleaved interleave(vu a, vu b) {
   vu first, second;
   for (int lane = 0; lane < kW; ++lane) {  // becomes two shuffles
     first[lane] = static_cast<std::uint32_t>(lane / 2 + (lane % 2) * kW);
+    second[lane] = first[lane] + kW / 2;
+  }
+  return {__builtin_shuffle(a, b, first), __builtin_shuffle(a, b, second)};
+}
+
+// The same with pairs of lanes: a0 a1 b0 b1 a2 a3 ...
+inline Interleaved interleave_pairs(vu a, vu b) {
+  vu first, second;
+  for (int lane = 0; lane < kW; ++lane) {
+    first[lane] = static_cast<std::uint32_t>(lane / 4 * 2 + lane % 2 + (lane / 2 % 2) * kW);
     second[lane] = first[lane] + kW / 2;
   }
   return {__builtin_shuffle(a, b, first), __builtin_shuffle(a, b, second)};

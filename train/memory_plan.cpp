@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/memory_plan.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <vector>
+
+#include "core/memory.h"
+#include "core/rehearsal.h"
+#include "distributed/shard_tree.h"
+#include "train/shard_pass.h"
+
+namespace lockstep {
+namespace {
+
+// Takes the gradients and observations; the real ones lie in memory that exists already, so these are made before the
+// pass begins and not counted.
+class RehearsalSink final : public GradSink, public ObservationSink {
+ public:
+  explicit RehearsalSink(const Model& model) {
+    for (const Parameter* parameter : model.parameters()) gradients_.push_back(like(parameter->value));
+    for (const Buffer* buffer : model.buffers()) observations_.push_back(like(buffer->value));
+  }
+  Tensor gradient(const Parameter& parameter) override { return gradients_[static_cast<std::size_t>(parameter.id)]; }
+  void mark_ready(const Parameter&) override {}
+  Tensor observation(const Buffer& buffer) override { return observations_[static_cast<std::size_t>(buffer.id)]; }
+
+ private:
+  static Tensor like(const Tensor& tensor) { return Tensor::empty(tensor.shape(), tensor.dtype()); }
+  std::vector<Tensor> gradients_, observations_;
+};
+
+// Batch norm's group, without the other shards.
+class RehearsalNormSync final : public NormSync {
+ public:
+  explicit RehearsalNormSync(int shards) : shards_(shards) {}
+  double merge_moments(double count, Tensor&, Tensor&) override { return count * shards_; }
+  void sum(Tensor&) override {}
+
+ private:
+  int shards_;
+};
+
+// How many copies of its gradients a rank holds while its shards are added along the tree (distributed/shard_tree.h): one
+// sum per level of the binary tree and the shard under way; where shards run side by side, each has its own.
+int gradient_copies(const RunPlan& plan) {
+  if (plan.norm_shards > 1) return plan.shards_per_rank;
+  const auto leaf = static_cast<int>(leaf_shards(plan.shards_per_rank));
+  return std::bit_width(static_cast<unsigned>(plan.shards_per_rank / leaf)) + (leaf > 1 ? 1 : 0);
+}
+
+std::size_t rehearse_pass(Network& network, const RunPlan& plan, const ImageSize& image) {
+  const Rehearsal rehearsal;
+  RehearsalSink sink(*network.model);
+  RehearsalNormSync norm_sync(plan.norm_shards);
+  ShardPass pass(network, 0, plan.norm_shards > 1 ? &norm_sync : nullptr);
+  const ShardBatch batch{Tensor::empty({plan.shard_batch, image.channels, image.height, image.width}, DType::kU8),
+                         Tensor::empty({plan.shard_batch}, DType::kI32)};
+  const std::size_t before = rehearsal.peak_bytes();
+  StepTimes times;
+  pass.train(batch, 0, 0, 0, sink, sink, [](const ShardSums&) {}, times);
+  return rehearsal.peak_bytes() - before;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(Network& network, const RunPlan& plan, const ImageSize& image) {
+  MemoryPlan result;
+  result.held_bytes = cpu_pool().stats().in_use_bytes;
+  for (const Parameter* parameter : network.model->parameters()) result.gradient_bytes += parameter->value.nbytes();
+  result.gradient_bytes *= static_cast<std::size_t>(gradient_copies(plan));
+  result.passes = plan.norm_shards > 1 ? plan.shards_per_rank : 1;
+  result.pass_bytes = rehearse_pass(network, plan, image);
+  return result;
+}
+
+MemoryPlan plan_memory_of(Session& session) {
+  return plan_memory(session.network, session.plan, image_size(session.config(), *session.train_source));
+}
+
+void prefault(const MemoryPlan& plan) {
+  if (plan.passes == 1) prefault_memory(plan.pass_bytes);
+}
+
+std::string describe_memory(const MemoryPlan& plan) {
+  const auto megabytes = [](std::size_t nbytes) { return fmt::format("{:.{}f}", static_cast<double>(nbytes) * 1e-6, nbytes < 100'000'000 ? 1 : 0); };
+  return fmt::format("{} MB of tensors per rank at the peak: {} held, {} for gradients, {} for {}", megabytes(plan.peak_bytes()),
+                     megabytes(plan.held_bytes), megabytes(plan.gradient_bytes),
+                     megabytes(plan.pass_bytes * static_cast<std::size_t>(plan.passes)),
+                     plan.passes == 1 ? "a shard's pass" : fmt::format("{} shards' passes", plan.passes));
+}
+
+}  // namespace lockstep

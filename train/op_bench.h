@@ -1,0 +1,25 @@
+// op_bench: every kernel call of a training step, timed where it happens: in the step, with the caches as they are there.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "train/bench_peaks.h"
+#include "train/bench_setup.h"
+#include "train/trace_ops.h"
+
+namespace lockstep {
+
+struct OpBench {
+  BenchSubject subject;
+  int steps = 0;                // timed
+  std::vector<OpGroup> groups;  // calls of equal work, in the order of the step; this rank's
+  double step_ms = 0;           // median, this rank's
+  double waiting_ms = 0;        // of which waiting for data and for reductions: median
+  Peaks peaks;
+};
+
+// Collective; blocks. Every rank gets its own table.
+OpBench bench_ops(const BenchOptions& options, Communicator& comm);
+
+}  // namespace lockstep
