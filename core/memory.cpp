@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/memory.h"
 
+#include <pthread.h>
+
 #include <array>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,10 +42,11 @@ class ArenaRegistry {
   std::vector<HostArena*> arenas_;
 };
 
-ArenaRegistry& registry() {
+ArenaRegistry*& registry_pointer() {
   static auto* arenas = new ArenaRegistry;  // never destroyed: static tensors may outlive it otherwise
-  return *arenas;
+  return arenas;
 }
+ArenaRegistry& registry() { return *registry_pointer(); }
 
 // Plain pointers: still usable while the thread's, or the process's, last objects are destroyed.
 thread_local HostArena* own_arena = nullptr;
@@ -59,6 +63,15 @@ HostArena& make_own_arena() {
   own_arena = &registry().take();
   thread_local const GiveUpAtThreadEnd at_end;
   return *own_arena;
+}
+
+bool inherited = true;
+
+// A forked process that has none of the memory starts with a pool of its own.
+void start_afresh_in_child() {
+  if (inherited) return;
+  own_arena = lent_arena = nullptr;
+  registry_pointer() = new ArenaRegistry;
 }
 
 class CpuPool final : public MemoryPool {
@@ -104,9 +117,13 @@ MemoryPool& cpu_pool() {
 void prefault_memory(std::size_t nbytes) { thread_arena().prefault(nbytes); }
 
 MemoryNotInherited::MemoryNotInherited() {
+  static const int registered = ::pthread_atfork(nullptr, nullptr, start_afresh_in_child);
+  LS_CHECK(registered == 0 && inherited, "memory: pthread_atfork says " + std::to_string(registered));
+  inherited = false;
   registry().for_each([](HostArena& arena) { arena.set_inherited(false); });
 }
 MemoryNotInherited::~MemoryNotInherited() {
+  inherited = true;
   registry().for_each([](HostArena& arena) { arena.set_inherited(true); });
 }
 

@@ -51,8 +51,9 @@ MemoryPool& cpu_pool();
 // fault. Blocks for about 0.1 s per GB.
 void prefault_memory(std::size_t nbytes);
 
-// While it lives, processes that are forked don't inherit the host pool's memory: they must not touch tensors. Inherited
-// memory would be copied page by page, and lose its huge pages, as this process writes on.
+// While it lives, processes that are forked don't inherit the host pool's memory: they may make new tensors, but not touch
+// those that exist. Inherited memory would be copied page by page, and lose its huge pages, as this process writes on. One
+// at a time; may not be left by the forked process.
 class MemoryNotInherited {
  public:
   MemoryNotInherited();

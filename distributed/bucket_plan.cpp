@@ -44,6 +44,18 @@ std::size_t padded_bytes(const ReduceEntry& entry) {
   return (nbytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// Where, in launch order, the gradients begin that fit the small cap together with all that follow.
+std::size_t last_bucket_begin(const std::vector<int>& order, std::span<const ReduceEntry> entries, std::size_t cap) {
+  std::size_t begin = order.size(), nbytes = 0;
+  while (begin > 0) {
+    const ReduceEntry& entry = entries[static_cast<std::size_t>(order[begin - 1])];
+    nbytes += padded_bytes(entry);
+    if (entry.kind != EntryKind::kGradient || nbytes > cap) break;
+    --begin;
+  }
+  return begin;
+}
+
 void check_entry(const ReduceEntry& entry) {
   LS_CHECK(entry.dtype == DType::kF32 || entry.dtype == DType::kF64,
            fmt::format("'{}' is {}; only f32 and f64 are reduced", entry.name, dtype_name(entry.dtype)));
@@ -86,14 +98,17 @@ BucketPlan plan_buckets(std::span<const ReduceEntry> entries, std::size_t first_
   plan.bucket_of.resize(entries.size());
   plan.slice_of.resize(entries.size());
   bool first_gradient_bucket = true;
-  for (const int id : launch_order(entries)) {
+  const std::vector<int> order = launch_order(entries);
+  const std::size_t last_begin = last_bucket_begin(order, entries, first_cap_bytes);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const int id = order[i];
     const ReduceEntry& entry = entries[static_cast<std::size_t>(id)];
     check_entry(entry);
     const std::size_t nbytes = padded_bytes(entry);
     const Bucket* open = plan.buckets.empty() ? nullptr : &plan.buckets.back();
     const bool continues = open != nullptr && open->kind == entry.kind && open->dtype == entry.dtype;
     const std::size_t cap = entry.kind == EntryKind::kGradient && first_gradient_bucket ? first_cap_bytes : cap_bytes;
-    if (!continues || open->nbytes + nbytes > cap) {
+    if (!continues || open->nbytes + nbytes > cap || i == last_begin) {
       if (open != nullptr && open->kind == EntryKind::kGradient) first_gradient_bucket = false;
       plan.buckets.push_back({.kind = entry.kind, .dtype = entry.dtype});
     }

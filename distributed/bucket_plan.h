@@ -2,7 +2,8 @@
 //
 // Launch order: totals, observations (known when the forward pass ends), then gradients in reverse order of parameters
 // (roughly the order in which the backward pass completes them). A bucket closes when the next entry would exceed the
-// cap or has another dtype; the first gradient bucket has its own, smaller cap so that communication starts early.
+// cap or has another dtype. The first gradient bucket has its own, smaller cap so that communication starts early; so has
+// the last, because nothing is left to compute while it travels.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

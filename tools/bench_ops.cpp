@@ -119,13 +119,6 @@ void print_memory_ops(const OpBench& bench) {
                 .c_str());
 }
 
-double total_ms(const OpBench& bench, bool arithmetic) {
-  double total = 0;
-  for (const OpGroup& group : bench.groups)
-    if (is_arithmetic(group.call.op_class) == arithmetic) total += group.median_ms;
-  return total;
-}
-
 void print_text(const OpBench& bench) {
   std::puts(fmt::format("{}; median of {} steps, every call timed inside the step\n"
                         "peaks measured here: {:.0f} GFLOP/s, copy {:.1f} GB/s (a kernel gets past it where a cache holds its data)\n",
@@ -134,11 +127,10 @@ void print_text(const OpBench& bench) {
   print_layers(bench);
   print_memory_ops(bench);
   const auto batch = static_cast<double>(bench.subject.rank_batch);
-  const double arithmetic = total_ms(bench, true), memory = total_ms(bench, false);
-  const double between = bench.step_ms - arithmetic - memory - bench.waiting_ms;
   std::puts(fmt::format("\nms per image: {:.3f} in convolutions and matrix products ({:.1f} % of the step), {:.3f} in the others, {:.3f} waiting for data and reductions, "
                         "{:.3f} between the kernels; step {:.3f}",
-                        arithmetic / batch, 100 * arithmetic / bench.step_ms, memory / batch, bench.waiting_ms / batch, between / batch, bench.step_ms / batch)
+                        bench.arithmetic_ms / batch, 100 * bench.arithmetic_ms / bench.step_ms, bench.memory_ms / batch, bench.waiting_ms / batch,
+                        bench.between_ms / batch, bench.step_ms / batch)
                 .c_str());
 }
 
@@ -146,7 +138,10 @@ void print_json(const OpBench& bench) {
   nlohmann::ordered_json object = subject_json(bench.subject);
   object["steps"] = bench.steps;
   object["step_ms"] = bench.step_ms;
+  object["arithmetic_ms"] = bench.arithmetic_ms;
+  object["memory_ms"] = bench.memory_ms;
   object["waiting_ms"] = bench.waiting_ms;
+  object["between_ms"] = bench.between_ms;
   object["peak_gflops"] = bench.peaks.gflops;
   object["peak_gbytes_per_second"] = bench.peaks.gbytes_per_second;
   object["ops"] = nlohmann::ordered_json::array();

@@ -44,6 +44,7 @@ void print_json(const StepBench& bench) {
                  {"gradient_bytes", r.gradient_bytes},
                  {"peak_bytes", r.peak_bytes},
                  {"pool_peak_bytes", r.pool_peak_bytes},
+                 {"planned_peak_bytes", r.planned_peak_bytes},
                  {"warm_system_allocations", r.warm_system_allocations},
                  {"traced_step_ms", r.traced_step_ms},
                  {"class_ms", shares_json(r)},
@@ -74,10 +75,11 @@ void print_text(const StepBench& bench) {
                         "  backward   {:.1f} ms\n"
                         "  reduce     {:.1f} ms exposed, {:.1f} MiB of gradients\n"
                         "  update     {:.1f} ms\n"
-                        "  memory     {:.0f} MiB peak per rank, tensors {:.0f} MiB; {} allocations in warm steps",
+                        "  memory     {:.0f} MiB peak per rank, tensors {:.0f} MiB (planned: {:.0f}); {} allocations in warm steps",
                         subject_text(bench.subject), r.images_per_second, r.steps, r.step_ms.median, r.step_ms.min, r.step_ms.p10, r.step_ms.p90,
                         r.step_ms.max, r.data_ms, r.forward_ms, r.backward_ms, r.reduce_ms, static_cast<double>(r.gradient_bytes) / kMiB, r.update_ms,
-                        static_cast<double>(r.peak_bytes) / kMiB, static_cast<double>(r.pool_peak_bytes) / kMiB, r.warm_system_allocations)
+                        static_cast<double>(r.peak_bytes) / kMiB, static_cast<double>(r.pool_peak_bytes) / kMiB,
+                        static_cast<double>(r.planned_peak_bytes) / kMiB, r.warm_system_allocations)
                 .c_str());
   std::puts(fmt::format("  roofline   {:.1f} % of {:.0f} GFLOP/s ({:.1f} GFLOP of convolutions and matrix products a step, counted as direct sums)\n"
                         "  where a traced step of {:.1f} ms goes: {:.1f} % in convolutions and matrix products\n{}",

@@ -73,8 +73,8 @@ ImageSize image_size(const proto::Config& config, const Source& source) {
 }
 
 std::unique_ptr<Kernels> make_kernels(const proto::Config& config) {
-  const bool reference = config.backend() == proto::Config::REFERENCE;
-  return reference ? make_reference_kernels() : make_fast_kernels(config.threads_per_rank());
+  if (config.backend() == proto::Config::REFERENCE) return make_reference_kernels();
+  return make_fast_kernels(FastOptions{.threads = config.threads_per_rank(), .winograd = config.convolution() != proto::Config::DIRECT});
 }
 
 Network make_network(const proto::Config& config, const ImageSize& image, int classes) {

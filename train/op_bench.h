@@ -14,8 +14,12 @@ struct OpBench {
   BenchSubject subject;
   int steps = 0;                // timed
   std::vector<OpGroup> groups;  // calls of equal work, in the order of the step; this rank's
-  double step_ms = 0;           // median, this rank's
-  double waiting_ms = 0;        // of which waiting for data and for reductions: median
+  // Medians over the steps, this rank's; the parts of a step are summed within each step, so that they add up as steps do.
+  double step_ms = 0;
+  double arithmetic_ms = 0;  // in convolutions and matrix products
+  double memory_ms = 0;      // in the other kernels
+  double waiting_ms = 0;     // for data and reductions
+  double between_ms = 0;     // the rest: between the kernels
   Peaks peaks;
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/memory.h"
+#include "train/memory_plan.h"
 #include "train/trace_kernels.h"
 
 namespace lockstep {
@@ -92,11 +93,14 @@ void merge_ranks(StepBenchResult& result, Communicator& comm) {
 
 StepBench bench_step(const BenchOptions& options, Communicator& comm) {
   BenchJob job(options, comm);
+  const MemoryPlan memory = plan_memory_of(job.session());
+  prefault(memory);
   const int count = job.warm_up(options, comm);
   const std::uint64_t allocations = cpu_pool().stats().system_allocations;
   StepBenchResult result = summarise(time_steps(job, count));
   result.warm_system_allocations = cpu_pool().stats().system_allocations - allocations;
   result.pool_peak_bytes = cpu_pool().stats().peak_bytes;
+  result.planned_peak_bytes = memory.peak_bytes();
   result.peak_bytes = peak_resident_bytes();
   trace_steps(job, result);
   result.peaks = measure_peaks(*job.session().network.kernels, job.session().network.dtype, comm);

@@ -20,6 +20,7 @@ struct StepBenchResult {
   double data_ms = 0, forward_ms = 0, backward_ms = 0, reduce_ms = 0, update_ms = 0;
   std::uint64_t peak_bytes = 0;               // largest resident set of a rank
   std::uint64_t pool_peak_bytes = 0;          // of which tensors, at their peak
+  std::uint64_t planned_peak_bytes = 0;       // what train/memory_plan.h said of them before the first step
   std::uint64_t warm_system_allocations = 0;  // by the memory pool during the timed steps, all ranks: 0 is the promise
   std::uint64_t gradient_bytes = 0;
   // From steps of their own after the timed ones, with every kernel call timed: medians over those steps.

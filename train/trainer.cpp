@@ -15,6 +15,7 @@
 #include "proto/config.pb.h"
 #include "train/build_info.h"
 #include "train/loading.h"
+#include "train/memory_plan.h"
 #include "train/reporter.h"
 #include "train/resume.h"
 #include "train/session.h"
@@ -55,9 +56,11 @@ class Trainer {
   }
 
   TrainOutcome run() {
-    announce();
     Loader loader(*session_.train_source, train_loader_options(session_, comm_.rank(), step()));
-    loader_ = &loader;
+    loader_ = &loader;  // reads ahead while memory is made ready
+    memory_ = plan_memory_of(session_);
+    prefault(memory_);
+    announce();
     if (reporter_) reporter_->begin(step());
     if (at_end()) position_.last_eval_step = -1;  // nothing to train: say at least how good it is
     if (evaluation_is_due()) evaluate_now();      // stopped after the step, before its evaluation
@@ -116,6 +119,7 @@ class Trainer {
       if (!bf16_is_fast()) warn("precision: BF16: this processor has neither AMX nor AVX512-BF16, so FP32 is faster here");
     }
     derived.emplace_back("backend", fmt::format("{}, transport {}", session_.network.kernels->name(), comm_.transport()));
+    derived.emplace_back("memory", describe_memory(memory_));
     derived.emplace_back("run folder", folder_->path());
     derived.emplace_back("start", folder_->resume_from()
                                       ? fmt::format("resumes {} at step {} of {}, learning rate {:.6g}", folder_->resume_from()->path, step(),
@@ -295,6 +299,7 @@ class Trainer {
   std::unique_ptr<Reporter> reporter_;  // rank 0
   std::unique_ptr<RunFolder> folder_;   // rank 0; released before the reporter
   RunPosition position_;
+  MemoryPlan memory_;
   std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<EvalLoader> eval_loader_;
   std::optional<Profiler> profiler_;

@@ -15,7 +15,9 @@
 
 #include "cpu/fast/dnnl_adapter.h"
 #include "cpu/fast/fast_kernels.h"
+#include "cpu/fast/pointwise_conv.h"
 #include "cpu/fast/simd_dispatch.h"
+#include "cpu/fast/winograd.h"
 #include "ops/conv2d.h"
 #include "ops/max_pool.h"
 
@@ -75,25 +77,25 @@ void bench_convolutions(Kernels& kernels, DnnlAdapter& dnnl, const char* net, st
     const double t[3] = {seconds([&] { kernels.conv2d_forward({}, x, w, {}, params, y); }),
                          seconds([&] { kernels.conv2d_backward_data({}, y, w, params, x, GradMode::kOverwrite); }),
                          seconds([&] { kernels.conv2d_backward_filter({}, x, y, params, w, GradMode::kOverwrite); })};
-    const auto name = [&](ConvPass pass) {
-      return dnnl.implementation({.pass = pass,
-                                  .n = n,
-                                  .c = l.c,
-                                  .h = l.size,
-                                  .w = l.size,
-                                  .k = l.k,
-                                  .r = l.kernel,
-                                  .s = l.kernel,
-                                  .p = y_shape[2],
-                                  .q = y_shape[3],
-                                  .stride_h = l.stride,
-                                  .stride_w = l.stride,
-                                  .pad_h = pad,
-                                  .pad_w = pad});
-    };
-    fmt::print("  {:4}->{:4} {}x{} s{} {:3}^2 x{}: {:4.0f} {:4.0f} {:4.0f}   {} {} {}\n", l.c, l.k, l.kernel, l.kernel, l.stride, l.size,
-               l.count, flop / t[0] * 1e-9, flop / t[1] * 1e-9, flop / t[2] * 1e-9, name(ConvPass::kForward),
-               name(ConvPass::kBackwardData), name(ConvPass::kBackwardFilter));
+    ConvProblem problem{.n = n, .c = l.c, .h = l.size, .w = l.size, .k = l.k, .r = l.kernel, .s = l.kernel, .p = y_shape[2],
+                        .q = y_shape[3], .stride_h = l.stride, .stride_w = l.stride, .pad_h = pad, .pad_w = pad};
+    fmt::print("  {:4}->{:4} {}x{} s{} {:3}^2 x{}: {:4.0f} {:4.0f} {:4.0f}  ", l.c, l.k, l.kernel, l.kernel, l.stride, l.size, l.count,
+               flop / t[0] * 1e-9, flop / t[1] * 1e-9, flop / t[2] * 1e-9);
+    if (Winograd::wins(problem)) {  // all in FLOP of the direct sums
+      const double forward = seconds([&] { dnnl.convolution(problem, x.ptr(), w.ptr(), nullptr, y.ptr()); });
+      problem.pass = ConvPass::kBackwardData;
+      const double data = seconds([&] { dnnl.convolution_backward_data(problem, y.ptr(), w.ptr(), x.ptr()); });
+      problem.pass = ConvPass::kBackwardFilter;
+      float* dw = w.host<float>().data();
+      const double filter = seconds([&] { dnnl.convolution_backward_filter(problem, x.ptr(), y.ptr(), dw); });
+      fmt::print(" winograd; direct {:4.0f} {:4.0f} {:4.0f}\n", flop / forward * 1e-9, flop / data * 1e-9, flop / filter * 1e-9);
+    } else {
+      for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData, ConvPass::kBackwardFilter}) {
+        problem.pass = pass;
+        fmt::print(" {}", PointwiseConv(select_simd_kernels(), 1).wins(problem, false) ? "our product" : dnnl.implementation(problem));
+      }
+      fmt::print("\n");
+    }
     for (int i = 0; i < 3; ++i) totals[i] += t[i] * static_cast<double>(l.count);
     work += flop * static_cast<double>(l.count);
   }
@@ -237,6 +239,24 @@ void bench_memory(Kernels& kernels) {
   bench_training(kernels);
 }
 
+// Our own matrix product, one thread: as 1x1 convolutions and Winograd call it.
+void bench_gemm(const simd::SimdKernels& simd) {
+  fmt::print("\nour gemm, B packed: m x n x k\n");
+  for (const Shape& shape : {Shape{192, 64, 64}, Shape{192, 256, 64}, Shape{192, 128, 512}, Shape{192, 1024, 256}, Shape{784, 512, 2048}}) {
+    const std::int64_t m = shape[0], n = shape[1], k = shape[2];
+    Tensor a = noise({m, k}, 1), b = noise({k, n}, 2), c = noise({m, n}, 3), packed = noise({simd.packed_size(n, k)}, 4);
+    const auto data = [](Tensor& tensor) { return tensor.host<float>().data(); };
+    simd.pack(data(b), n, 1, n, k, data(packed));
+    constexpr int kCalls = 50;  // the clock is too coarse for one
+    const double t = seconds([&] {
+      for (int call = 0; call < kCalls; ++call)
+        simd.gemm({.a = data(a), .a_row = k, .a_col = 1, .b = data(packed), .b_row = 0, .c = data(c), .c_row = n, .m = m,
+                   .n = n, .k = k, .b_packed = true});
+    }) / kCalls;
+    fmt::print("  {:4} x {:4} x {:4}           {:6.0f} GFLOP/s\n", m, n, k, 2e-9 * static_cast<double>(m * n * k) / t);
+  }
+}
+
 void run(int threads, bool memory_only) {
   count_cpu_time = threads == 1;
   const auto kernels = make_fast_kernels(threads);
@@ -245,6 +265,7 @@ void run(int threads, bool memory_only) {
   bench_memory(*kernels);
   if (memory_only) return;
   bench_linear(*kernels);
+  bench_gemm(select_simd_kernels());
   bench_convolutions(*kernels, dnnl, "ResNet-20 on 28x28x1", 64,
                      {{1, 1, 28, 16, 3, 1}, {6, 16, 28, 16, 3, 1}, {1, 16, 28, 32, 3, 2}, {1, 16, 28, 32, 1, 2}, {5, 32, 14, 32, 3, 1},
                       {1, 32, 14, 64, 3, 2}, {1, 32, 14, 64, 1, 2}, {5, 64, 7, 64, 3, 1}});

@@ -161,13 +161,15 @@ bool amx_data_supports(const ConvProblem& problem) {
   return problem.pass == ConvPass::kBackwardData && problem.dtype == DType::kBF16 && problem.groups == 1;
 }
 
-// GFLOP/s beside oneDNN's, ResNet-50, batch 16, one core: strided 610-1000 beside 270-510; filters of a million and more
+// GFLOP/s beside oneDNN 2.6's, ResNet-50, batch 16, one core: strided 610-1000 beside 270-510; filters of a million and more
 // elements (the 7 x 7 layers) 700-1040 beside 570-660; other 1x1 360-1060 beside 600-1280, but a sum costs oneDNN two more
-// passes over dx, which is more than the difference; other 3x3 280-1300 beside 1700.
+// passes over dx, which is more than the difference; other 3x3 280-1300 beside 1700. Layers of 16 and 32 channels fill half
+// of the tiles and lose (54-400 beside 106-540).
 bool amx_data_wins(const ConvProblem& problem, bool accumulate) {
-  constexpr std::int64_t kLargeFilter = std::int64_t{1} << 20;
-  const std::int64_t taps = problem.r * problem.s;
-  return problem.stride_h > 1 || problem.stride_w > 1 || problem.c * problem.k * taps >= kLargeFilter || (accumulate && taps == 1);
+  constexpr std::int64_t kLargeFilter = std::int64_t{1} << 20, kSmallFilter = 64 * 64;
+  const std::int64_t taps = problem.r * problem.s, products = problem.c * problem.k;
+  if (products * taps >= kLargeFilter) return true;
+  return products >= kSmallFilter && (problem.stride_h > 1 || problem.stride_w > 1 || (accumulate && taps == 1));
 }
 
 void amx_data_gradient(const simd::AmxKernels& kernels, int threads, const ConvProblem& problem, const bf16* dy,

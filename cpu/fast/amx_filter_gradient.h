@@ -11,6 +11,9 @@ namespace lockstep {
 // True for the problems that amx_filter_gradient can compute: bf16 filter gradients with one group.
 bool amx_filter_supports(const ConvProblem& problem);
 
+// True where this beats oneDNN.
+bool amx_filter_wins(const ConvProblem& problem);
+
 // x, dy and dw as in dnnl_problem.h; dw is set, or added to. Sums run over blocks of pixels in a fixed order: the same bits
 // for any number of threads. Scratch from the CPU pool: about 32 * (k or c) * 32 bytes + 1 MB.
 void amx_filter_gradient(const simd::AmxKernels& kernels, int threads, const ConvProblem& problem, const bf16* x, const bf16* dy,

@@ -15,8 +15,8 @@
 namespace lockstep {
 
 // How bf16 products are computed here, by processor and by what ONEDNN_MAX_CPU_ISA allows, best first: "AMX",
-// "AVX512-BF16", "emulated: oneDNN on AVX-512" or "converted: f32 kernels" (operands widened to f32, results rounded;
-// slower than f32 itself). For the user's eyes.
+// "AVX512-BF16" or "converted: f32 kernels" (operands widened to f32, results rounded; slower than f32 itself). For the
+// user's eyes.
 std::string bf16_support();
 bool bf16_is_fast();  // the first two
 

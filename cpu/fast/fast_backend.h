@@ -8,14 +8,17 @@
 
 #include "cpu/fast/amx_dispatch.h"
 #include "cpu/fast/dnnl_adapter.h"
+#include "cpu/fast/fast_kernels.h"
+#include "cpu/fast/pointwise_conv.h"
 #include "cpu/fast/simd/simd_kernels.h"
+#include "cpu/fast/winograd.h"
 #include "ops/kernels.h"
 
 namespace lockstep {
 
 class FastKernels final : public Kernels {
  public:
-  explicit FastKernels(int threads);
+  explicit FastKernels(const FastOptions& options);
 
   std::string_view name() const override { return "cpu fast"; }
   Device device() const override { return {}; }
@@ -23,6 +26,9 @@ class FastKernels final : public Kernels {
   void conv2d_forward(Stream, ConstView x, ConstView w, ConstView bias, const Conv2dParams&, View y) override;
   void conv2d_backward_data(Stream, ConstView dy, ConstView w, const Conv2dParams&, View dx, GradMode) override;
   void conv2d_backward_filter(Stream, ConstView x, ConstView dy, const Conv2dParams&, View dw, GradMode) override;
+  void norm_conv2d_forward(Stream, ConstView x, const NormVectors&, ConstView w, const Conv2dParams&, View y) override;
+  void norm_conv2d_backward_filter(Stream, ConstView x, const NormVectors&, ConstView dy, const Conv2dParams&, View dw,
+                                   GradMode) override;
   void bias_backward(Stream, ConstView dy, View db, GradMode) override;
 
   void batch_norm_moments(Stream, ConstView x, View mean, View m2) override;
@@ -73,10 +79,17 @@ class FastKernels final : public Kernels {
   void channel_sums(const T* x, std::int64_t n, std::int64_t channels, double* sums) const;
   double squared_sum(const float* x, std::int64_t n) const;
 
+  // Our own f32 convolutions: true if one of them took the call.
+  bool own_forward(const ConvProblem&, const float* x, const ConvNorm&, const float* w, const float* bias, float* y) const;
+  bool own_backward_filter(const ConvProblem&, const float* x, const ConvNorm&, const float* dy, float* dw, GradMode) const;
+
+  FastOptions options_;
   int threads_;
   const simd::SimdKernels& simd_;
   std::unique_ptr<Kernels> reference_;
   DnnlAdapter dnnl_;
+  Winograd winograd_{simd_, threads_};
+  PointwiseConv pointwise_{simd_, threads_};
   const simd::AmxKernels* amx_ = select_amx_kernels();  // null: oneDNN does it
 };
 

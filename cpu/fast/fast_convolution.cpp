@@ -1,4 +1,5 @@
-// FastKernels: convolution, by oneDNN.
+// FastKernels: convolution. f32: Winograd or our own matrix products where they win; bf16: AMX kernels of our own where they
+// win; oneDNN for all else.
 // SPDX-License-Identifier: Apache-2.0
 #include "core/error.h"
 #include "cpu/fast/amx_data_gradient.h"
@@ -16,24 +17,75 @@ ConvProblem conv_problem(ConvPass pass, const Shape& x, const Shape& w, const Sh
           .dtype = dtype};
 }
 
+ConvNorm conv_norm(const NormVectors& norm) {
+  return {.mean = norm.mean.data<float>(), .inv_std = norm.inv_std.data<float>(), .gamma = norm.gamma.data<float>(),
+          .beta = norm.beta.data<float>()};
+}
+
 }  // namespace
 
+bool FastKernels::own_forward(const ConvProblem& problem, const float* x, const ConvNorm& norm, const float* w,
+                              const float* bias, float* y) const {
+  if (options_.winograd && Winograd::wins(problem)) {
+    winograd_.forward(problem, x, norm, w, bias, y);
+    return true;
+  }
+  if (!pointwise_.wins(problem, norm.mean != nullptr)) return false;
+  pointwise_.forward(problem, x, norm, w, bias, y);
+  return true;
+}
+
+bool FastKernels::own_backward_filter(const ConvProblem& problem, const float* x, const ConvNorm& norm, const float* dy,
+                                      float* dw, GradMode mode) const {
+  const bool accumulate = mode == GradMode::kAccumulate;
+  if (options_.winograd && Winograd::wins(problem)) {
+    winograd_.backward_filter(problem, x, norm, dy, dw, accumulate);
+    return true;
+  }
+  if (!pointwise_.wins(problem, norm.mean != nullptr)) return false;
+  pointwise_.backward_filter(problem, x, norm, dy, dw, accumulate);
+  return true;
+}
+
 void FastKernels::conv2d_forward(Stream stream, ConstView x, ConstView w, ConstView bias, const Conv2dParams& params, View y) {
-  if (x.dtype != DType::kBF16 && !runs_here("conv2d_forward", x.dtype))
-    return reference_->conv2d_forward(stream, x, w, bias, params, y);
-  dnnl_.convolution(conv_problem(ConvPass::kForward, x.shape, w.shape, y.shape, params, static_cast<bool>(bias), x.dtype),
-                    x.ptr, w.ptr, bias ? bias.data<float>() : nullptr, y.ptr);
+  if (!runs_here("conv2d_forward", x.dtype)) return reference_->conv2d_forward(stream, x, w, bias, params, y);
+  const ConvProblem problem = conv_problem(ConvPass::kForward, x.shape, w.shape, y.shape, params, static_cast<bool>(bias), x.dtype);
+  const float* added = bias ? bias.data<float>() : nullptr;
+  if (x.dtype == DType::kF32 && own_forward(problem, x.data<float>(), {}, w.data<float>(), added, y.data<float>())) return;
+  dnnl_.convolution(problem, x.ptr, w.ptr, added, y.ptr);
+}
+
+void FastKernels::norm_conv2d_forward(Stream stream, ConstView x, const NormVectors& norm, ConstView w,
+                                      const Conv2dParams& params, View y) {
+  const ConvProblem problem = conv_problem(ConvPass::kForward, x.shape, w.shape, y.shape, params, false, x.dtype);
+  if (x.dtype == DType::kF32 &&
+      own_forward(problem, x.data<float>(), conv_norm(norm), w.data<float>(), nullptr, y.data<float>()))
+    return;
+  Kernels::norm_conv2d_forward(stream, x, norm, w, params, y);
+}
+
+void FastKernels::norm_conv2d_backward_filter(Stream stream, ConstView x, const NormVectors& norm, ConstView dy,
+                                              const Conv2dParams& params, View dw, GradMode mode) {
+  const ConvProblem problem = conv_problem(ConvPass::kBackwardFilter, x.shape, dw.shape, dy.shape, params, false, x.dtype);
+  if (x.dtype == DType::kF32 &&
+      own_backward_filter(problem, x.data<float>(), conv_norm(norm), dy.data<float>(), dw.data<float>(), mode))
+    return;
+  Kernels::norm_conv2d_backward_filter(stream, x, norm, dy, params, dw, mode);
 }
 
 // oneDNN's backward passes only overwrite: accumulation goes through scratch of the output's size (bf16 then rounds the
 // product and the sum).
 void FastKernels::conv2d_backward_data(Stream stream, ConstView dy, ConstView w, const Conv2dParams& params, View dx, GradMode mode) {
-  if (dy.dtype != DType::kBF16 && !runs_here("conv2d_backward_data", dy.dtype))
+  if (!runs_here("conv2d_backward_data", dy.dtype))
     return reference_->conv2d_backward_data(stream, dy, w, params, dx, mode);
   const ConvProblem problem = conv_problem(ConvPass::kBackwardData, dx.shape, w.shape, dy.shape, params, false, dy.dtype);
-  if (amx_ != nullptr && amx_data_supports(problem) && amx_data_wins(problem, mode == GradMode::kAccumulate))
-    return amx_data_gradient(*amx_, threads_, problem, dy.data<bf16>(), w.data<bf16>(), dx.data<bf16>(),
-                             mode == GradMode::kAccumulate);
+  const bool accumulate = mode == GradMode::kAccumulate;
+  if (options_.winograd && Winograd::wins(problem))
+    return winograd_.backward_data(problem, dy.data<float>(), w.data<float>(), dx.data<float>(), accumulate);
+  if (pointwise_.wins(problem, accumulate))
+    return pointwise_.backward_data(problem, dy.data<float>(), w.data<float>(), dx.data<float>(), accumulate);
+  if (amx_ != nullptr && amx_data_supports(problem) && amx_data_wins(problem, accumulate))
+    return amx_data_gradient(*amx_, threads_, problem, dy.data<bf16>(), w.data<bf16>(), dx.data<bf16>(), accumulate);
   if (mode == GradMode::kOverwrite)
     return dnnl_.convolution_backward_data(problem, dy.ptr, w.ptr, dx.ptr);
   Tensor fresh = Tensor::empty(dx.shape, dx.dtype);
@@ -42,10 +94,11 @@ void FastKernels::conv2d_backward_data(Stream stream, ConstView dy, ConstView w,
 }
 
 void FastKernels::conv2d_backward_filter(Stream stream, ConstView x, ConstView dy, const Conv2dParams& params, View dw, GradMode mode) {
-  if (x.dtype != DType::kBF16 && !runs_here("conv2d_backward_filter", x.dtype))
+  if (!runs_here("conv2d_backward_filter", x.dtype))
     return reference_->conv2d_backward_filter(stream, x, dy, params, dw, mode);
   const ConvProblem problem = conv_problem(ConvPass::kBackwardFilter, x.shape, dw.shape, dy.shape, params, false, dy.dtype);
-  if (amx_ != nullptr && amx_filter_supports(problem))
+  if (x.dtype == DType::kF32 && own_backward_filter(problem, x.data<float>(), {}, dy.data<float>(), dw.data<float>(), mode)) return;
+  if (amx_ != nullptr && amx_filter_supports(problem) && amx_filter_wins(problem))
     return amx_filter_gradient(*amx_, threads_, problem, x.data<bf16>(), dy.data<bf16>(), dw.data<float>(),
                                mode == GradMode::kAccumulate);
   if (mode == GradMode::kOverwrite)

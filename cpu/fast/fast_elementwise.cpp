@@ -14,11 +14,13 @@
 
 namespace lockstep {
 
-std::unique_ptr<Kernels> make_fast_kernels(int threads) { return std::make_unique<FastKernels>(threads); }
+std::unique_ptr<Kernels> make_fast_kernels(const FastOptions& options) { return std::make_unique<FastKernels>(options); }
+std::unique_ptr<Kernels> make_fast_kernels(int threads) { return make_fast_kernels(FastOptions{.threads = threads}); }
 
-FastKernels::FastKernels(int threads)
-    : threads_(threads), simd_(select_simd_kernels()), reference_(make_reference_kernels()), dnnl_(threads) {
-  LS_CHECK(threads >= 1, "fast kernels: " + std::to_string(threads) + " threads");
+FastKernels::FastKernels(const FastOptions& options)
+    : options_(options), threads_(options.threads), simd_(select_simd_kernels()), reference_(make_reference_kernels()),
+      dnnl_(threads_) {
+  LS_CHECK(threads_ >= 1, "fast kernels: " + std::to_string(threads_) + " threads");
 }
 
 namespace {

@@ -1,17 +1,14 @@
 // 1x1 convolutions in f32 as matrix products of pixels and filters, on our own GEMM (simd/gemm.inl). Unlike the library's
-// they add to gradients in place, normalise x while they read it, and are fast for strides and for few channels.
+// they add to gradients in place, normalise x while they read it, and are fast for strides and for few channels. Filter
+// gradients of larger windows are the same product, of gathered pixels.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "cpu/fast/conv_norm.h"
 #include "cpu/fast/dnnl_problem.h"
 #include "cpu/fast/simd/simd_kernels.h"
 
 namespace lockstep {
-
-// x read as relu(norm(x)); all (C). Null: x itself.
-struct PointwiseNorm {
-  const float *mean = nullptr, *inv_std = nullptr, *gamma = nullptr, *beta = nullptr;
-};
 
 // Images channels-last, filters (K, C), as in dnnl_problem.h. Every result is the same bits for any number of threads, and
 // with a norm the same as for a relu(norm(x)) that was written out before. Scratch comes from the CPU pool: the filters once
@@ -20,14 +17,16 @@ class PointwiseConv {
  public:
   PointwiseConv(const simd::SimdKernels& simd, int threads) : simd_(simd), threads_(threads) {}
 
-  static bool can_run(const ConvProblem& problem);  // f32, 1x1, one group, no padding; any stride
-  // Where measurements with AVX-512 say that it beats the library.
-  static bool wins(const ConvProblem& problem);
+  static bool can_run(const ConvProblem& problem);  // f32, one group; 1x1 without padding, any stride;
+                                                    // filter gradients of any window
+  // Where it beats the library, by measurement with AVX-512 (bench/kernels). `extra`: the call also adds to a data gradient
+  // or normalises x, for which the library needs passes over memory of their own.
+  bool wins(const ConvProblem& problem, bool extra) const;
 
-  void forward(const ConvProblem&, const float* x, const PointwiseNorm&, const float* filter, const float* bias, float* y) const;
+  void forward(const ConvProblem&, const float* x, const ConvNorm&, const float* filter, const float* bias, float* y) const;
   // With a stride, pixels of dx that no output read are zero, or left alone if `accumulate`.
   void backward_data(const ConvProblem&, const float* dy, const float* filter, float* dx, bool accumulate) const;
-  void backward_filter(const ConvProblem&, const float* x, const PointwiseNorm&, const float* dy, float* dfilter,
+  void backward_filter(const ConvProblem&, const float* x, const ConvNorm&, const float* dy, float* dfilter,
                        bool accumulate) const;
 
  private:

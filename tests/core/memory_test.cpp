@@ -126,22 +126,32 @@ TEST(HostMemory, PrefaultingMakesPagesBeforeTheirFirstUse) {
   }).join();
 }
 
+// What a forked process says: its exit code.
+template <class Function>
+int in_child(Function function) {
+  const pid_t pid = ::fork();
+  if (pid == 0) ::_exit(function());
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 TEST(HostMemory, AForkedProcessDoesNotInheritIt) {
   const Tensor tensor = bytes(kMiB);
   std::ranges::fill(Tensor(tensor).host<std::uint8_t>(), std::uint8_t{1});
-  const auto child_sees = [&] {
-    const pid_t pid = ::fork();
-    if (pid == 0) ::_exit(resident(page_of(tensor, kMiB / 2)) ? 1 : 0);
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 1;
-  };
-  EXPECT_TRUE(child_sees()) << "the control";
+  const auto sees_it = [&] { return resident(page_of(tensor, kMiB / 2)) ? 1 : 0; };
+  EXPECT_EQ(in_child(sees_it), 1) << "the control";
   {
     const MemoryNotInherited guard;
-    EXPECT_FALSE(child_sees());
+    EXPECT_EQ(in_child(sees_it), 0);
+    EXPECT_EQ(in_child([] {
+                Tensor fresh = bytes(kMiB);
+                std::ranges::fill(fresh.host<std::uint8_t>(), std::uint8_t{3});
+                return static_cast<int>(fresh.host<std::uint8_t>()[kMiB - 1]);
+              }),
+              3) << "it has a pool of its own";
   }
-  EXPECT_TRUE(child_sees());
+  EXPECT_EQ(in_child(sees_it), 1);
 }
 
 TEST(Rehearsal, MeasuresWithoutTakingMemory) {

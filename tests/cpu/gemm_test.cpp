@@ -37,7 +37,9 @@ struct Product {
   float left(std::int64_t i, std::int64_t p) const { return a[static_cast<std::size_t>(a_transposed ? p * m + i : i * k + p)]; }
   float right(std::int64_t p, std::int64_t j) const { return b[static_cast<std::size_t>(p * b_row + j)]; }
 
-  void expect_right(bool accumulate, const char* isa) {
+  // Elements of C that are further from the f64 sum than its roundings allow.
+  std::int64_t wrong_elements(bool accumulate) {
+    std::int64_t wrong = 0;
     for (std::int64_t i = 0; i < m; ++i)
       for (std::int64_t j = 0; j < n; ++j) {
         double want = accumulate ? before[static_cast<std::size_t>(i * c_row + j)] : 0.0, magnitude = std::fabs(want);
@@ -45,9 +47,12 @@ struct Product {
           want += double{left(i, p)} * right(p, j);
           magnitude += std::fabs(double{left(i, p)} * right(p, j));
         }
-        ASSERT_TRUE(within(at(i, j), want, error_bound(DType::kF32, k + 1, magnitude)))
-            << isa << " " << m << "x" << n << "x" << k << " at " << i << "," << j << ": got " << at(i, j) << ", want " << want;
+        wrong += within(at(i, j), want, error_bound(DType::kF32, k + 1, magnitude)) ? 0 : 1;
       }
+    return wrong;
+  }
+  void expect_right(bool accumulate, const char* isa) {
+    ASSERT_EQ(wrong_elements(accumulate), 0) << isa << " " << m << "x" << n << "x" << k << (a_transposed ? ", A transposed" : "");
     for (std::size_t i = 0; i < c.size(); ++i) {
       const bool outside = static_cast<std::int64_t>(i) >= m * c_row || static_cast<std::int64_t>(i) % c_row >= n;
       ASSERT_TRUE(!outside || c[i] == kGuard) << isa << " wrote outside C at " << i;
@@ -67,11 +72,12 @@ INSTANTIATE_TEST_SUITE_P(EachSimd, OwnGemm, ::testing::ValuesIn(available_simd()
 
 TEST_P(OwnGemm, AnyShapeIsWithinTheRoundingBound) {
   const simd::SimdKernels& simd = select_simd_kernels();
-  for (const std::int64_t m : {1, 2, 5, 6, 7, 13, 197})
+  for (const std::int64_t m : {1, 2, 3, 4, 5, 6, 9, 10, 13, 197})
     for (const std::int64_t n : {1, 7, 8, 16, 17, 63, 64, 65, 130})
       for (const std::int64_t k : {1, 7, 8, 9, 129, 193, 300, 400})
         for (const bool transposed : {false, true})
           for (const bool accumulate : {false, true}) {
+            if (m > 13 && (n < 63 || k < 193)) continue;  // many rows: only where they meet whole panels and blocks
             Product product(m, n, k, transposed, n % 3);
             simd.gemm(product.gemm(accumulate));
             product.expect_right(accumulate, simd.isa);
@@ -84,7 +90,8 @@ TEST_P(OwnGemm, PackedOperandsGiveTheSameBits) {
     for (const std::int64_t k : {1, 17, 300}) {
       Product plain(13, n, k, false);
       simd.gemm(plain.gemm());
-      std::vector<float> columns(static_cast<std::size_t>(n * k)), packed(static_cast<std::size_t>(simd.packed_size(n, k)), kGuard);
+      std::vector<float> columns(static_cast<std::size_t>(n * k));
+      std::vector<float> packed(static_cast<std::size_t>(simd.packed_size(n, k)), kGuard);
       for (std::int64_t p = 0; p < k; ++p)
         for (std::int64_t j = 0; j < n; ++j) columns[static_cast<std::size_t>(j * k + p)] = plain.right(p, j);
       for (const bool by_columns : {false, true}) {
@@ -124,16 +131,13 @@ TEST_P(OwnGemm, AnEmptySumIsZeroOrLeavesC) {
   product.expect_right(false, simd.isa);
 }
 
-TEST_P(OwnGemm, ABoundThatIsTooSmallWouldShow) {  // the check sees an error of one lost product
+TEST_P(OwnGemm, ALostProductWouldShow) {
   const simd::SimdKernels& simd = select_simd_kernels();
   Product product(6, 64, 40, false);
   simd::Gemm gemm = product.gemm();
   gemm.k = 39;
   simd.gemm(gemm);
-  double lost = 0, bound = 0;
-  for (std::int64_t p = 0; p < 40; ++p) bound += std::fabs(double{product.left(0, p)} * product.right(p, 0));
-  lost = std::fabs(double{product.left(0, 39)} * product.right(39, 0));
-  EXPECT_GT(lost, error_bound(DType::kF32, 41, bound));
+  EXPECT_GT(product.wrong_elements(false), 6 * 64 / 2);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "cpu/fast/pointwise_conv.h"
 #include "cpu/fast/simd_dispatch.h"
+#include "ops/conv2d.h"
 #include "tests/cpu/fast_test_util.h"
 
 namespace lockstep {
@@ -16,12 +17,21 @@ namespace {
 struct Case {
   std::int64_t n, c, h, w, k;
   int stride_h = 1, stride_w = 1;
+  std::int64_t r = 1, s = 1;
+  int pad_h = 0, pad_w = 0, dilation = 1;
 };
 
 // Channels around the panels' widths, pixels around the blocks of 192 and 256, odd sizes under strides.
 std::vector<Case> cases() {
   return {{1, 1, 1, 1, 1},      {2, 3, 5, 7, 10},        {1, 64, 14, 14, 64},     {3, 65, 11, 9, 130},    {2, 48, 14, 15, 33},
-          {1, 130, 16, 17, 20}, {2, 20, 9, 8, 17, 2, 2}, {3, 64, 15, 15, 70, 2, 2}, {2, 33, 8, 9, 5, 3, 1}, {1, 7, 10, 11, 9, 1, 2}};
+          {1, 130, 16, 17, 20}, {2, 20, 9, 8, 17, 2, 2}, {3, 64, 15, 15, 70, 2, 2}, {2, 33, 8, 9, 5, 3, 1},
+          {1, 7, 10, 11, 9, 1, 2}};
+}
+
+// For filter gradients.
+std::vector<Case> windows() {
+  return {{2, 20, 9, 8, 17, 2, 2, 3, 3, 1, 1}, {1, 130, 12, 11, 70, 2, 2, 3, 3, 1, 1}, {1, 3, 30, 28, 64, 2, 2, 7, 7, 3, 3},
+          {2, 9, 12, 13, 10, 1, 2, 3, 2, 0, 2, 2}, {1, 2, 5, 4, 20, 1, 3, 2, 3, 1, 2}};
 }
 
 class PointwiseConvolution : public ::testing::TestWithParam<std::string_view> {
@@ -29,13 +39,16 @@ class PointwiseConvolution : public ::testing::TestWithParam<std::string_view> {
   // The layer's tensors, and the reference's result on their f64 copies.
   struct Layer {
     explicit Layer(const Case& c)
-        : p((c.h - 1) / c.stride_h + 1), q((c.w - 1) / c.stride_w + 1), params{.stride = {c.stride_h, c.stride_w}},
-          x(random_tensor({c.n, c.c, c.h, c.w}, 1)), w(random_tensor({c.k, c.c, 1, 1}, 2)), dy(random_tensor({c.n, c.k, p, q}, 3)),
-          bias(random_tensor({c.k}, 4)), problem{.n = c.n, .c = c.c, .h = c.h, .w = c.w, .k = c.k, .p = p, .q = q,
-                                                 .stride_h = c.stride_h, .stride_w = c.stride_w} {}
-    std::int64_t p, q;
+        : params{.stride = {c.stride_h, c.stride_w}, .pad = {c.pad_h, c.pad_w}, .dilation = {c.dilation, c.dilation}},
+          x(random_tensor({c.n, c.c, c.h, c.w}, 1)), w(random_tensor({c.k, c.c, c.r, c.s}, 2)),
+          p(conv2d_shape(x.shape(), w.shape(), params)[2]), q(conv2d_shape(x.shape(), w.shape(), params)[3]),
+          dy(random_tensor({c.n, c.k, p, q}, 3)), bias(random_tensor({c.k}, 4)),
+          problem{.n = c.n, .c = c.c, .h = c.h, .w = c.w, .k = c.k, .r = c.r, .s = c.s, .p = p, .q = q, .stride_h = c.stride_h,
+                  .stride_w = c.stride_w, .pad_h = c.pad_h, .pad_w = c.pad_w, .dilation_h = c.dilation, .dilation_w = c.dilation} {}
     Conv2dParams params;
-    Tensor x, w, dy, bias;
+    Tensor x, w;
+    std::int64_t p, q;
+    Tensor dy, bias;
     ConvProblem problem;
   };
   static float* data(const Tensor& tensor) { return static_cast<float*>(const_cast<Tensor&>(tensor).ptr()); }
@@ -90,7 +103,9 @@ TEST_P(PointwiseConvolution, DataGradientMatchesTheReferenceAndAddsInPlace) {
 }
 
 TEST_P(PointwiseConvolution, FilterGradientMatchesTheReferenceAndAddsInPlace) {
-  for (const Case& c : cases())
+  std::vector<Case> all = cases();
+  for (const Case& c : windows()) all.push_back(c);
+  for (const Case& c : all)
     for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
       Layer a(c);
       const Tensor before = random_tensor(a.w.shape(), 5);
@@ -104,26 +119,47 @@ TEST_P(PointwiseConvolution, FilterGradientMatchesTheReferenceAndAddsInPlace) {
     }
 }
 
-TEST_P(PointwiseConvolution, NormalisingWhileReadingGivesTheBitsOfNormalisingBefore) {
-  const SimdSetting setting(GetParam());
+struct Normalised {
+  Normalised(Kernels& kernels, const Tensor& x) : c(x.shape()[1]), y(Tensor::empty(x.shape(), DType::kF32)) {
+    kernels.batch_norm_apply(kStream, x, {mean, inv_std, gamma, beta}, {}, true, y, {});
+  }
+  ConvNorm norm() const {
+    const auto data = [](const Tensor& tensor) { return tensor.host<float>().data(); };
+    return {.mean = data(mean), .inv_std = data(inv_std), .gamma = data(gamma), .beta = data(beta)};
+  }
+  std::int64_t c;
+  Tensor mean = random_tensor({c}, 6), inv_std = random_tensor({c}, 7, 0.5f, 2), gamma = random_tensor({c}, 8),
+         beta = random_tensor({c}, 9), y;
+};
+
+TEST_P(PointwiseConvolution, NormalisingInTheForwardPassGivesTheBitsOfNormalisingBefore) {
   const auto fast = make_fast_kernels(1);
   for (const Case& c : cases()) {
     Layer a(c);
-    Tensor mean = random_tensor({c.c}, 6), inv_std = random_tensor({c.c}, 7, 0.5f, 2), gamma = random_tensor({c.c}, 8),
-           beta = random_tensor({c.c}, 9), normalised = Tensor::empty(a.x.shape(), DType::kF32);
-    fast->batch_norm_apply(kStream, a.x, {mean, inv_std, gamma, beta}, {}, true, normalised, {});
-    const PointwiseNorm norm{.mean = data(mean), .inv_std = data(inv_std), .gamma = data(gamma), .beta = data(beta)};
-    const auto forward = [&](const Tensor& x, const PointwiseNorm& how) {
-      return run(a.dy, [&](const PointwiseConv& conv, Tensor& y) { conv.forward(a.problem, data(x), how, data(a.w), nullptr, data(y)); });
-    };
-    const auto filter = [&](const Tensor& x, const PointwiseNorm& how) {
-      return run(a.w, [&](const PointwiseConv& conv, Tensor& dw) {
-        conv.backward_filter(a.problem, data(x), how, data(a.dy), data(dw), false);
+    const Normalised x(*fast, a.x);
+    const auto forward = [&](const Tensor& from, const ConvNorm& how) {
+      return run(a.dy, [&](const PointwiseConv& conv, Tensor& y) {
+        conv.forward(a.problem, data(from), how, data(a.w), nullptr, data(y));
       });
     };
-    EXPECT_TRUE(same_bits(forward(a.x, norm), forward(normalised, {}))) << c.c << "->" << c.k;
-    EXPECT_TRUE(same_bits(filter(a.x, norm), filter(normalised, {}))) << c.c << "->" << c.k;
-    EXPECT_FALSE(same_bits(forward(a.x, {}), forward(normalised, {}))) << "the norm does nothing here";
+    EXPECT_TRUE(same_bits(forward(a.x, x.norm()), forward(x.y, {}))) << c.c << "->" << c.k;
+    EXPECT_FALSE(same_bits(forward(a.x, {}), forward(x.y, {}))) << "the norm does nothing here";
+  }
+}
+
+TEST_P(PointwiseConvolution, NormalisingInTheFilterGradientGivesTheBitsOfNormalisingBefore) {
+  const auto fast = make_fast_kernels(1);
+  std::vector<Case> all = cases();
+  for (const Case& c : windows()) all.push_back(c);
+  for (const Case& c : all) {
+    Layer a(c);
+    const Normalised x(*fast, a.x);
+    const auto filter = [&](const Tensor& from, const ConvNorm& how) {
+      return run(a.w, [&](const PointwiseConv& conv, Tensor& dw) {
+        conv.backward_filter(a.problem, data(from), how, data(a.dy), data(dw), false);
+      });
+    };
+    EXPECT_TRUE(same_bits(filter(a.x, x.norm()), filter(x.y, {}))) << c.c << "->" << c.k << " " << c.r << "x" << c.s;
   }
 }
 
@@ -141,17 +177,28 @@ TEST_P(PointwiseConvolution, AWarmCallTakesNothingFromTheSystem) {
   EXPECT_EQ(cpu_pool().stats().system_allocations, allocations);
 }
 
-TEST(PointwiseConvolutionRule, OnlyPlainOneByOneFiltersInF32AreTaken) {
+TEST(PointwiseConvolutionRule, OnlyPlainOneByOneFiltersInF32AreTakenOrAnyFilterGradient) {
   const ConvProblem good{.n = 2, .c = 64, .h = 9, .w = 9, .k = 32, .p = 9, .q = 9};
   EXPECT_TRUE(PointwiseConv::can_run(good));
   for (const auto& spoil : std::vector<std::function<void(ConvProblem&)>>{
            [](ConvProblem& a) { a.r = 3; }, [](ConvProblem& a) { a.s = 3; }, [](ConvProblem& a) { a.groups = 2; },
-           [](ConvProblem& a) { a.pad_h = 1; }, [](ConvProblem& a) { a.pad_w = 1; }, [](ConvProblem& a) { a.dtype = DType::kBF16; }}) {
+           [](ConvProblem& a) { a.pad_h = 1; }, [](ConvProblem& a) { a.pad_w = 1; },
+           [](ConvProblem& a) { a.dtype = DType::kBF16; }}) {
     ConvProblem bad = good;
     spoil(bad);
     EXPECT_FALSE(PointwiseConv::can_run(bad));
-    EXPECT_FALSE(PointwiseConv::wins(bad));
+    bad.pass = ConvPass::kBackwardFilter;
+    EXPECT_EQ(PointwiseConv::can_run(bad), bad.groups == 1 && bad.dtype == DType::kF32);
+    bad.pass = ConvPass::kForward;
+    EXPECT_FALSE(PointwiseConv(select_simd_kernels(), 1).wins(bad, true));
   }
+}
+
+TEST(PointwiseConvolutionRule, FewChannelsStayWithTheLibrary) {
+  const PointwiseConv conv(select_simd_kernels(), 1);
+  for (const ConvPass pass : {ConvPass::kForward, ConvPass::kBackwardData, ConvPass::kBackwardFilter})
+    for (const auto& [c, k] : {std::pair<std::int64_t, std::int64_t>{16, 64}, {64, 16}, {32, 32}})
+      EXPECT_FALSE(conv.wins({.pass = pass, .n = 2, .c = c, .h = 9, .w = 9, .k = k, .p = 9, .q = 9}, true));
 }
 
 }  // namespace

@@ -35,9 +35,10 @@ TEST(BucketPlan, Tables) {
       {{}, 64, 64, ""},
       {{entry("a", 1)}, 1, 1, "a"},                                        // larger than the cap: alone
       {{entry("a", 16), entry("b", 16), entry("c", 16)}, 1024, 1024, "c b a"},  // reverse order
-      {{entry("a", 16), entry("b", 16), entry("c", 16)}, 64, 1024, "c | b a"},  // small first bucket
-      {{entry("a", 16), entry("b", 16), entry("c", 16)}, 128, 128, "c b | a"},
-      {{entry("a", 1), entry("b", 1), entry("c", 1)}, 128, 128, "c b | a"},     // padding counts
+      {{entry("a", 16), entry("b", 16), entry("c", 16)}, 64, 1024, "c | b | a"},  // small first and last buckets
+      {{entry("a", 16), entry("b", 16), entry("c", 16)}, 128, 128, "c | b a"},  // what fits into the last bucket is there
+      {{entry("a", 1), entry("b", 1), entry("c", 1)}, 128, 128, "c | b a"},     // padding counts
+      {{entry("a", 16), entry("b", 16), entry("c", 16), entry("d", 16), entry("e", 16)}, 64, 128, "e | d c | b | a"},
       {{entry("a", 1000), entry("b", 1), entry("c", 1000)}, 64, 64, "c | b | a"},
       {{entry("a", 1), entry("b", 1, DType::kF64), entry("c", 1)}, 4096, 4096, "c | b | a"},  // dtypes never mix
       {{entry("w", 1), entry("mean", 1, DType::kF32, EntryKind::kObservation), entry("loss", 1, DType::kF64, EntryKind::kTotal),

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "distributed/local_group.h"
@@ -138,7 +139,11 @@ TEST(SharedMemory, WhereTheSystemRefusesMessagesDoAndTheBannerSaysWhy) {
             0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their shadow needs the address space
   EXPECT_EQ(in_child([] {
-              const rlimit limit{std::size_t{12} << 30, std::size_t{12} << 30};
+              Tensor::zeros(Shape{1}, DType::kF32);  // the pool has its address space
+              std::size_t pages = 0;
+              std::ifstream("/proc/self/statm") >> pages;
+              const std::size_t enough_for_the_rest = (pages << 12) + (std::size_t{8} << 30);
+              const rlimit limit{enough_for_the_rest, enough_for_the_rest};
               ::setrlimit(RLIMIT_AS, &limit);
               return reduce_and_look_for("no shared memory: rank 0, mapping shared memory: Cannot allocate memory");
             }),

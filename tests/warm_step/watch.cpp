@@ -93,15 +93,10 @@ Sighting describe(const Event& event) {
 }  // namespace
 
 bool trap_system_calls() {
-  static std::array<std::byte, 1 << 17> stacks[4];  // the ranks' threads; the handler must not run on a stack that is given up
-  static int used = 0;
-  static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-  pthread_mutex_lock(&mutex);
+  constexpr std::size_t kStackBytes = 1 << 17;  // never freed: the thread's last system call gives its own stack up
   stack_t stack{};
-  stack.ss_sp = stacks[used].data();
-  stack.ss_size = stacks[used].size();
-  ++used;
-  pthread_mutex_unlock(&mutex);
+  stack.ss_sp = new std::byte[kStackBytes];
+  stack.ss_size = kStackBytes;
   ::sigaltstack(&stack, nullptr);
   struct sigaction action {};
   action.sa_sigaction = on_trapped_call;

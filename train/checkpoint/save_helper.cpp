@@ -18,6 +18,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/memory.h"
 #include "train/checkpoint/killpoint.h"
 
 namespace lockstep {
@@ -185,6 +186,7 @@ HelperProcess::HelperProcess(const std::string& directory, Fs& fs, const Checkpo
   int sockets[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
     throw_errno("socketpair", "checkpoint helper", errno, ExitCode::kEnvironment);
+  const MemoryNotInherited not_inherited;  // the helper works on shared memory alone
   pid_ = ::fork();
   if (pid_ == 0) serve(sockets[1], memory.file(), directory, fs, options);
   const int error_number = errno;

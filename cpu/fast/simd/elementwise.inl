@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 template <class T>
-void relu(const T* x, T* y, std::int64_t n) {
+[[gnu::flatten]] void relu(const T* x, T* y, std::int64_t n) {
   for_units<T>(n, [&](std::int64_t i, auto span) {
     put(y + i, each<T>([](vf v) { return rectified(v); }, get(x + i, span)), span);
   });
@@ -20,7 +20,7 @@ void relu_backward(const T* dy, const T* y, T* dx, std::int64_t n, bool accumula
 }
 
 template <class T>
-void add(const T* a, const T* b, T* y, std::int64_t n) {
+[[gnu::flatten]] void add(const T* a, const T* b, T* y, std::int64_t n) {
   for_units<T>(n, [&](std::int64_t i, auto span) {
     put(y + i, each<T>([](vf p, vf q) { return p + q; }, get(a + i, span), get(b + i, span)), span);
   });

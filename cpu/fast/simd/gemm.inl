@@ -231,7 +231,8 @@ void multiply_block(const Gemm& g, std::int64_t m, const float* a, float* c, flo
                .k = depth, .c = c, .c_row = g.c_row, .columns = kPanel, .accumulate = g.accumulate || start > 0,
                .a_ahead = {}, .b_ahead = {}};
     if (transposed) {
-      block.a_ahead.start(from + depth * g.a_col, g.a_col, depth, m, steps * ((g.n + kPanel - 1) / kPanel));
+      if (g.n > kPanel || start + depth < g.k)  // also past the end: callers go on there
+        block.a_ahead.start(from + depth * g.a_col, g.a_col, depth, m, steps * ((g.n + kPanel - 1) / kPanel));
       if (g.n > kPanel) {
         pack_left(from, g.a_col, m, depth, left);
         block.a = left, block.a_col = kTileRows, block.a_next = kLeftTile;

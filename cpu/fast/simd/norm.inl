@@ -122,8 +122,9 @@ inline std::uint32_t apply_unit(const NormApply<T>& a, std::int64_t i, std::int6
   return kRelu ? positive_bits<T>(raw) : 0;
 }
 
+// Flattened, as other kernels below: GCC would leave calls in the loop.
 template <bool kResidual, bool kRelu, bool kMask, class T>
-void norm_apply_as(const NormApply<T>& a) {
+[[gnu::flatten]] void norm_apply_as(const NormApply<T>& a) {
   constexpr int kUnits = kParts<T> == 2 ? 2 : 4;  // one mask store for several units: single ones cost half the speed
   for (std::int64_t start = 0; start < a.n; start += a.period) {
     const std::int64_t length = smaller(a.period, a.n - start);
@@ -213,7 +214,7 @@ void norm_sums(const NormSums<T>& a) {
 }
 
 template <Gate kGate, bool kResidual, class T>
-void norm_backward_as(const NormBackward<T>& a) {
+[[gnu::flatten]] void norm_backward_as(const NormBackward<T>& a) {
   for (std::int64_t start = 0; start < a.in.n; start += a.in.period)
     for_units<T>(smaller(a.in.period, a.in.n - start), [&](std::int64_t j, auto span) {
       const std::int64_t i = start + j;

@@ -1,67 +1,81 @@
-// The transforms of Winograd F(4x4, 3x3) (Lavin & Gray 2016; points 0, 1, -1, 2, -2, infinity) on channels-last images, a
-// vector of channels at a time. With d a 6x6 window, g a filter: y = A^T [(G g G^T) . (B^T d B)] A; the filter's gradient is
-// G^T [sum over tiles (A dy A^T) . (B^T d B)] G. The products between are matrix products over the channels (gemm.inl).
-// B and A hold small integers; the thirds are all in G.
+// The transforms of Winograd F(4x4, 3x3) (Lavin & Gray 2016) on channels-last images, a vector of channels at a time. With d
+// a 6x6 window, g a filter: y = A^T [(G g G^T) . (B^T d B)] A; the filter's gradient is G^T [sum over tiles (A dy A^T) .
+// (B^T d B)] G. The products between are matrix products over the channels (gemm.inl).
+// Points: 0, +-5/8, +-3/2, infinity. They give less than half the rounding error of the usual 0, +-1, +-2 at the same number
+// of operations (tests/cpu/winograd_test.cpp computes both), and entries of A and B that f32 holds exactly.
 // SPDX-License-Identifier: Apache-2.0
 
 constexpr int kOut = 4, kWindow = 6, kPoints = kWindow * kWindow;
+constexpr float kNear = 0.625f, kNear2 = kNear * kNear, kNear3 = kNear2 * kNear;
+constexpr float kFar = 1.5f, kFar2 = kFar * kFar, kFar3 = kFar2 * kFar;
+// 1 / product of the differences to the other points: what G's rows are divided by.
+constexpr double kAtZero = 1.0 / (double{kNear2} * kFar2);
+constexpr double kAtNear = 0.5 / (double{kNear2} * (kNear2 - kFar2)), kAtFar = 0.5 / (double{kFar2} * (kFar2 - kNear2));
+// Column i of G at the points: value^i / product.
+constexpr float kG0 = static_cast<float>(kAtZero);
+constexpr float kNearG0 = static_cast<float>(kAtNear), kNearG1 = static_cast<float>(kAtNear * kNear),
+                kNearG2 = static_cast<float>(kAtNear * kNear2);
+constexpr float kFarG0 = static_cast<float>(kAtFar), kFarG1 = static_cast<float>(kAtFar * kFar),
+                kFarG2 = static_cast<float>(kAtFar * kFar2);
 
-// One-dimensional transforms of vectors that lie `kFrom` apart to vectors that lie `kTo` apart.
+// One-dimensional transforms of vectors that lie `kFrom` apart to vectors that lie `kTo` apart. Points of opposite sign share
+// their even and odd parts.
 template <int kFrom, int kTo>
 inline void transform_input(const vf* d, vf* t) {  // B^T d
   const vf d0 = d[0], d1 = d[kFrom], d2 = d[2 * kFrom], d3 = d[3 * kFrom], d4 = d[4 * kFrom], d5 = d[5 * kFrom];
-  const vf two = splat(2), four = splat(4), five = splat(5);
-  const vf even = d4 - four * d2, odd = d3 - four * d1, far = d4 - d2, near = d3 - d1;
-  t[0] = four * d0 + (d4 - five * d2);
-  t[kTo] = even + odd;
-  t[2 * kTo] = even - odd;
-  t[3 * kTo] = far + two * near;
-  t[4 * kTo] = far - two * near;
-  t[5 * kTo] = four * d1 + (d5 - five * d3);
+  const vf near2 = splat(kNear2), far2 = splat(kFar2), sum = splat(kNear2 + kFar2), product = splat(kNear2 * kFar2);
+  const vf even_near = d4 - far2 * d2, odd_near = d3 - far2 * d1, even_far = d4 - near2 * d2, odd_far = d3 - near2 * d1;
+  t[0] = product * d0 + (d4 - sum * d2);
+  t[kTo] = even_near + splat(kNear) * odd_near;
+  t[2 * kTo] = even_near - splat(kNear) * odd_near;
+  t[3 * kTo] = even_far + splat(kFar) * odd_far;
+  t[4 * kTo] = even_far - splat(kFar) * odd_far;
+  t[5 * kTo] = product * d1 + (d5 - sum * d3);
 }
 
 template <int kFrom, int kTo>
 inline void transform_output(const vf* m, vf* y) {  // A^T m
   const vf m1 = m[kFrom], m2 = m[2 * kFrom], m3 = m[3 * kFrom], m4 = m[4 * kFrom];
-  const vf sum = m1 + m2, difference = m1 - m2, far = m3 + m4, slope = m3 - m4;
-  y[0] = (m[0] + sum) + far;
-  y[kTo] = splat(2) * slope + difference;
-  y[2 * kTo] = splat(4) * far + sum;
-  y[3 * kTo] = splat(8) * slope + (difference + m[5 * kFrom]);
+  const vf even_near = m1 + m2, odd_near = m1 - m2, even_far = m3 + m4, odd_far = m3 - m4;
+  y[0] = (m[0] + even_near) + even_far;
+  y[kTo] = splat(kNear) * odd_near + splat(kFar) * odd_far;
+  y[2 * kTo] = splat(kNear2) * even_near + splat(kFar2) * even_far;
+  y[3 * kTo] = splat(kNear3) * odd_near + (splat(kFar3) * odd_far + m[5 * kFrom]);
 }
 
 template <int kFrom, int kTo>
 inline void transform_gradient(const vf* y, vf* m) {  // A y
   const vf y0 = y[0], y1 = y[kFrom], y2 = y[2 * kFrom], y3 = y[3 * kFrom];
-  const vf even = y0 + y2, odd = y1 + y3, far = splat(4) * y2 + y0, slope = splat(8) * y3 + splat(2) * y1;
+  const vf even_near = splat(kNear2) * y2 + y0, odd_near = splat(kNear3) * y3 + splat(kNear) * y1;
+  const vf even_far = splat(kFar2) * y2 + y0, odd_far = splat(kFar3) * y3 + splat(kFar) * y1;
   m[0] = y0;
-  m[kTo] = even + odd;
-  m[2 * kTo] = even - odd;
-  m[3 * kTo] = far + slope;
-  m[4 * kTo] = far - slope;
+  m[kTo] = even_near + odd_near;
+  m[2 * kTo] = even_near - odd_near;
+  m[3 * kTo] = even_far + odd_far;
+  m[4 * kTo] = even_far - odd_far;
   m[5 * kTo] = y3;
 }
 
 template <int kFrom, int kTo>
 inline void transform_filter(const vf* g, vf* u) {  // G g
   const vf g0 = g[0], g1 = g[kFrom], g2 = g[2 * kFrom];
-  const vf near = splat(-1.0f / 6) * (g0 + g2), middle = splat(1.0f / 6) * g1;
-  const vf far = splat(1.0f / 24) * g0 + splat(1.0f / 6) * g2, slope = splat(1.0f / 12) * g1;
-  u[0] = splat(0.25f) * g0;
-  u[kTo] = near - middle;
-  u[2 * kTo] = near + middle;
-  u[3 * kTo] = far + slope;
-  u[4 * kTo] = far - slope;
+  const vf even_near = splat(kNearG0) * g0 + splat(kNearG2) * g2, odd_near = splat(kNearG1) * g1;
+  const vf even_far = splat(kFarG0) * g0 + splat(kFarG2) * g2, odd_far = splat(kFarG1) * g1;
+  u[0] = splat(kG0) * g0;
+  u[kTo] = even_near + odd_near;
+  u[2 * kTo] = even_near - odd_near;
+  u[3 * kTo] = even_far + odd_far;
+  u[4 * kTo] = even_far - odd_far;
   u[5 * kTo] = g2;
 }
 
 template <int kFrom, int kTo>
 inline void transform_filter_gradient(const vf* u, vf* g) {  // G^T u
   const vf u1 = u[kFrom], u2 = u[2 * kFrom], u3 = u[3 * kFrom], u4 = u[4 * kFrom];
-  const vf near = u1 + u2, far = u3 + u4, middle = u2 - u1, slope = u3 - u4;
-  g[0] = splat(0.25f) * u[0] - splat(1.0f / 6) * near + splat(1.0f / 24) * far;
-  g[kTo] = splat(1.0f / 6) * middle + splat(1.0f / 12) * slope;
-  g[2 * kTo] = splat(1.0f / 6) * (far - near) + u[5 * kFrom];
+  const vf even_near = u1 + u2, odd_near = u1 - u2, even_far = u3 + u4, odd_far = u3 - u4;
+  g[0] = splat(kG0) * u[0] + (splat(kNearG0) * even_near + splat(kFarG0) * even_far);
+  g[kTo] = splat(kNearG1) * odd_near + splat(kFarG1) * odd_far;
+  g[2 * kTo] = (splat(kNearG2) * even_near + splat(kFarG2) * even_far) + u[5 * kFrom];
 }
 
 // The first `count` <= kW floats; the others are zero, or stay.
@@ -255,8 +269,11 @@ void forward_filter(const WinogradFilter& f, std::int64_t begin, std::int64_t en
       vf block[9 * kW] = {};
       const std::int64_t filters = smaller(kW, f.k - k), channels = smaller(kW, f.c - c);
       for (int tap = 0; tap < 9; ++tap) {
-        for (std::int64_t i = 0; i < filters; ++i)
-          block[tap * kW + i] = load_some(f.filter + ((k + i) * 9 + tap) * f.pitch + c, channels);
+        for (std::int64_t i = 0; i < filters; ++i) {
+          const float* from = f.filter + ((k + i) * 9 + tap) * f.pitch + c;
+          block[tap * kW + i] = load_some(from, channels);
+          __builtin_prefetch(from + kW);  // for the next block: too many rows for the hardware to foresee
+        }
         transpose_block(block + tap * kW);
       }
       for (std::int64_t i = 0; i < channels; ++i) {
