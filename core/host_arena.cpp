@@ -36,11 +36,12 @@ Storage* HostArena::allocate(std::size_t nbytes) {
   const std::size_t top = ranges_.top();
   const std::optional<std::size_t> offset = ranges_.allocate(nbytes + kPoisonGap);
   if (!offset) throw_out_of_memory(nbytes);
+  const std::size_t end = *offset + RangeAllocator::rounded(nbytes + kPoisonGap);
+  if (end > region_.committed() && !region_.commit(end)) {  // not top(): it may be what could not be had before
+    ranges_.release(*offset, nbytes + kPoisonGap);
+    throw_out_of_memory(nbytes);
+  }
   if (ranges_.top() > top) {
-    if (!region_.commit(ranges_.top())) {
-      ranges_.release(*offset, nbytes + kPoisonGap);
-      throw_out_of_memory(nbytes);
-    }
     poison(region_.data() + top, ranges_.top() - top);
     top_.store(ranges_.top(), kRelaxed);
     growths_.fetch_add(1, kRelaxed);

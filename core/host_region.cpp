@@ -22,11 +22,18 @@ std::size_t round_up(std::size_t value, std::size_t unit) { return (value + unit
 
 HostRegion::HostRegion(std::size_t nbytes, bool huge_pages) {
   void* mapping = MAP_FAILED;
-  std::size_t capacity = std::max(round_up(nbytes, kHugePage), kLeastCapacity);
-  for (; capacity >= kLeastCapacity; capacity = round_up(capacity / 2, kHugePage)) {
+  const std::size_t wanted = std::max(round_up(nbytes, kHugePage), kLeastCapacity);
+  std::size_t capacity = wanted;
+  const auto reserve = [&] {
     mapping_bytes_ = capacity + kHugePage;
     mapping = ::mmap(nullptr, mapping_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (mapping != MAP_FAILED) break;
+    return mapping != MAP_FAILED;
+  };
+  while (!reserve() && capacity > kLeastCapacity) capacity = std::max(round_up(capacity / 2, kHugePage), kLeastCapacity);
+  if (mapping != MAP_FAILED && capacity < wanted && capacity > 2 * kLeastCapacity) {  // a limit: leave half to all others
+    ::munmap(mapping, mapping_bytes_);
+    capacity = round_up(capacity / 2, kHugePage);
+    reserve();
   }
   if (mapping == MAP_FAILED)
     throw EnvironmentError("out of address space: wanted " + std::to_string(kLeastCapacity) + " bytes; see ulimit -v");

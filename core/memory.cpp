@@ -54,6 +54,7 @@ thread_local HostArena* lent_arena = nullptr;
 
 struct GiveUpAtThreadEnd {
   ~GiveUpAtThreadEnd() {
+    if (own_arena == nullptr) return;  // a forked child that began anew
     own_arena->set_owner(0);
     own_arena = nullptr;
   }

@@ -1,4 +1,4 @@
-// The MPI transport, and the choice between it and a single local rank. The only file that knows mpi.h.
+// The MPI transport, and the choice between it and a single local rank. Only this file and mpi_yardstick.cpp know mpi.h.
 //
 // MPI needs MPI_THREAD_SERIALIZED: after start-up only the communication thread calls it, until it has been joined.
 // SPDX-License-Identifier: Apache-2.0

@@ -58,6 +58,9 @@ void trace_steps(BenchJob& job, StepBenchResult& result) {
   for (int i = 0; i < kTracedSteps; ++i) {
     log.clear();
     const BenchJob::Timed timed = job.step();
+    if (log.dropped() > 0)
+      throw UserError("bench step: a step makes more than " + std::to_string(kMaxTracedCalls) +
+                      " kernel calls; take fewer shards (--accumulate)");
     std::array<double, kOpClasses> class_ms{};
     double in_ops = 0;
     result.flops = 0;

@@ -251,8 +251,9 @@ void PointwiseConv::backward_filter(const ConvProblem& a, const float* x, const 
   const std::int64_t split = by_columns ? columns : a.k, grain = by_columns ? kPanel : 6;
   share(threads_, split, grain, [&](std::int64_t worker, std::int64_t first, std::int64_t last) {
     float* copy = floats(copies) + worker * kMaxSumBlock * width;
-    if (!by_columns) return add_block(copy, 0, columns, first, last - first);
-    for (std::int64_t c = first; c < last; c += width) add_block(copy, c, std::min(width, last - c), 0, a.k);
+    const std::int64_t begin = by_columns ? first : 0, end = by_columns ? last : columns;
+    const std::int64_t row = by_columns ? 0 : first, rows = by_columns ? a.k : last - first;
+    for (std::int64_t c = begin; c < end; c += width) add_block(copy, c, std::min(width, end - c), row, rows);
   });
 }
 

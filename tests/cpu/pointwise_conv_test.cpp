@@ -119,6 +119,18 @@ TEST_P(PointwiseConvolution, FilterGradientMatchesTheReferenceAndAddsInPlace) {
     }
 }
 
+// More workers than column panels share the rows: what each gathers must still fit its own scratch.
+TEST_P(PointwiseConvolution, FilterGradientsOfManyThreadsKeepToTheirScratch) {
+  if (kManyThreads == 1) GTEST_SKIP() << "OpenMP's own synchronisation is invisible to the thread sanitizer";
+  Layer a({2, 512, 28, 28, 1024, 2, 2});  // 8 panels, of which 4 fit the cache
+  const auto gradient = [&](int threads) {
+    Tensor dw = Tensor::empty(a.w.shape(), DType::kF32);
+    PointwiseConv(select_simd_kernels(), threads).backward_filter(a.problem, data(a.x), {}, data(a.dy), data(dw), false);
+    return dw;
+  };
+  EXPECT_TRUE(same_bits(gradient(1), gradient(9)));
+}
+
 struct Normalised {
   Normalised(Kernels& kernels, const Tensor& x) : c(x.shape()[1]), y(Tensor::empty(x.shape(), DType::kF32)) {
     kernels.batch_norm_apply(kStream, x, {mean, inv_std, gamma, beta}, {}, true, y, {});

@@ -153,7 +153,7 @@ struct SimdKernels {
   int lanes;  // floats per vector
   TypedKernels<float> f32;
   TypedKernels<bf16_word> bf16;
-  // --- matrix products; no call allocates (128 KiB of stack) ---
+  // --- matrix products; no call allocates (up to 320 KiB of stack) ---
   void (*gemm)(const Gemm&);
   // B (k, n) for Gemm::b_packed, zero-padded: element (p, j) is b[p * b_row + j * b_col], one of the strides is 1.
   void (*pack)(const float* b, std::int64_t b_row, std::int64_t b_col, std::int64_t n, std::int64_t k, float* packed);
