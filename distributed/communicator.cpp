@@ -27,7 +27,7 @@ std::vector<std::string> Communicator::all_gather_strings(std::string_view mine,
   const auto lengths = all_gather_values(static_cast<std::uint64_t>(mine.size()), label);
   const std::size_t longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
   std::vector<std::byte> padded(longest), all(longest * lengths.size());
-  std::memcpy(padded.data(), mine.data(), mine.size());
+  if (!mine.empty()) std::memcpy(padded.data(), mine.data(), mine.size());  // memcpy takes no null, even for 0 bytes
   all_gather(padded, all, label);
   std::vector<std::string> result;
   for (std::size_t r = 0; r < lengths.size(); ++r)

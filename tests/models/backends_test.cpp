@@ -44,7 +44,8 @@ Step run_step(ModelOptions options, DType dtype, std::unique_ptr<Kernels> kernel
   step.loss = shard.backward(dtype == DType::kF64 ? to_f64(images) : images, formula_labels(seed, 4, options.classes));
   for (const Parameter* parameter : model->parameters()) {
     const Tensor gradient = shard.gradient_of(*parameter);
-    const auto values = (dtype == DType::kF64 ? gradient : to_f64(gradient)).host<double>();
+    const Tensor wide = dtype == DType::kF64 ? gradient : to_f64(gradient);
+    const auto values = wide.host<double>();
     step.gradients.emplace_back(values.begin(), values.end());
   }
   return step;
