@@ -26,6 +26,7 @@ void check_reduce(const Tensor& buffer, const ReduceOptions& options, int ranks)
 std::vector<std::string> Communicator::all_gather_strings(std::string_view mine, std::string_view label) {
   const auto lengths = all_gather_values(static_cast<std::uint64_t>(mine.size()), label);
   const std::size_t longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
+  if (longest == 0) return std::vector<std::string>(lengths.size());  // the same on all ranks
   std::vector<std::byte> padded(longest), all(longest * lengths.size());
   if (!mine.empty()) std::memcpy(padded.data(), mine.data(), mine.size());  // memcpy takes no null, even for 0 bytes
   all_gather(padded, all, label);
