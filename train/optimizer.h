@@ -33,7 +33,7 @@ class SgdOptimizer {
   // Keeps pointers to the parameters; they must outlive it.
   SgdOptimizer(const proto::Optimizer& config, const std::vector<Parameter*>& parameters);
 
-  // Gradient of parameter `id`: the mean over the global batch.
+  // Gradient of parameter `id`: the mean over the global batch. Its memory must live until the call that asked returns.
   using GradientOf = std::function<Tensor(const Parameter&)>;
 
   // Norm over all parameters, in double and fixed order. Blocks until the device has it.

@@ -31,7 +31,7 @@ class Optimizer : public ::testing::Test {
     config_.set_weight_decay(0.1);
   }
   static Tensor gradient(const Parameter&) {
-    Tensor tensor = Tensor::zeros({2}, DType::kF64);
+    static Tensor tensor = Tensor::zeros({2}, DType::kF64);  // the caller owns gradients: the optimizer keeps views
     tensor.host<double>()[0] = 3;
     tensor.host<double>()[1] = -4;
     return tensor;
