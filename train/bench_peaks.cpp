@@ -8,7 +8,7 @@
 #include "train/clock.h"
 
 // One loop, compiled for several instruction sets; the processor's is picked when the program is loaded.
-#if defined(__x86_64__)
+#if !defined(__SANITIZE_THREAD__) && defined(__x86_64__)
 #define LOCKSTEP_EACH_ISA __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default"), optimize("O3", "fast-math", "fp-contract=fast"), noinline))
 #else
 #define LOCKSTEP_EACH_ISA
