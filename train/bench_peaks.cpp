@@ -5,14 +5,9 @@
 #include <cstring>
 #include <vector>
 
+#include "cpu/fast/simd/simd_kernels.h"
+#include "cpu/fast/simd_dispatch.h"
 #include "train/clock.h"
-
-// One loop, compiled for several instruction sets; the processor's is picked when the program is loaded.
-#if !defined(__SANITIZE_THREAD__) && defined(__x86_64__)
-#define LOCKSTEP_EACH_ISA __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default"), optimize("O3", "fast-math", "fp-contract=fast"), noinline))
-#else
-#define LOCKSTEP_EACH_ISA
-#endif
 
 namespace lockstep {
 namespace {
@@ -30,27 +25,12 @@ double best_seconds(const Work& work) {
   return best;
 }
 
-// Independent chains of FMAs that stay in registers: 12 of 64 bytes cover two units of four cycles' latency.
-using Lanes = float __attribute__((vector_size(64)));
-constexpr int kLanes = 16, kChains = 12;
-
-LOCKSTEP_EACH_ISA float fma_loop(std::int64_t rounds, float factor) {
-  Lanes factors, sums[kChains];
-  for (int i = 0; i < kLanes; ++i) factors[i] = factor;
-  for (int chain = 0; chain < kChains; ++chain) sums[chain] = factors * static_cast<float>(chain);
-  for (std::int64_t round = 0; round < rounds; ++round)
-    for (Lanes& sum : sums) sum = sum * factors + factors;
-  float total = 0;
-  for (const Lanes& sum : sums)
-    for (int i = 0; i < kLanes; ++i) total += sum[i];
-  return total;
-}
-
 double fma_gflops(DType dtype) {
   constexpr std::int64_t kRounds = 4'000'000;
+  const simd::SimdKernels& simd = select_simd_kernels();
   volatile float sink = 0;
-  const double seconds = best_seconds([&] { sink = sink + fma_loop(kRounds, 0.5f); });
-  const double f32 = 2.0 * kLanes * kChains * static_cast<double>(kRounds) / seconds * 1e-9;
+  const double seconds = best_seconds([&] { sink = sink + simd.fma_chains(kRounds, 0.5f); });
+  const double f32 = simd.fma_operations * static_cast<double>(kRounds) / seconds * 1e-9;
   return dtype == DType::kF64 ? f32 / 2 : f32;
 }
 

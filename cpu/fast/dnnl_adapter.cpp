@@ -11,6 +11,7 @@
 #include "core/rehearsal.h"
 #include "core/tensor.h"
 #include "cpu/fast/bf16_copy.h"
+#include "cpu/fast/simd_dispatch.h"
 #include "cpu/fast/dnnl_primitive.h"
 
 namespace lockstep {
@@ -36,6 +37,8 @@ bool may_use(dnnl::cpu_isa wanted) {
 
 struct DnnlAdapter::Impl {
   explicit Impl(int thread_count) : threads(thread_count) { use_threads(); }
+
+  const simd::SimdKernels& simd = select_simd_kernels();
 
   // oneDNN plans for, and runs with, OpenMP's current setting of the calling thread.
   void use_threads() const {
@@ -117,12 +120,12 @@ void DnnlAdapter::Impl::run_converted(Entry& entry, const Problem& problem, cons
     wide_pointers[i] = wide[i].ptr();
     bool read = !entry.made.operands[i].output;
     if constexpr (requires { problem.accumulate; }) read = read || problem.accumulate;
-    if (read) widen_bf16(threads, static_cast<const bf16*>(pointers[i]), wide[i].host<float>().data(), sizes[i]);
+    if (read) widen_bf16(simd, threads, static_cast<const bf16*>(pointers[i]), wide[i].host<float>().data(), sizes[i]);
   }
   execute(entry.made, wide_pointers);
   for (std::size_t i = 0; i < 3; ++i)
     if (wide[i] && entry.made.operands[i].output)
-      round_to_bf16(threads, wide[i].host<float>().data(), static_cast<bf16*>(const_cast<void*>(pointers[i])), sizes[i]);
+      round_to_bf16(simd, threads, wide[i].host<float>().data(), static_cast<bf16*>(const_cast<void*>(pointers[i])), sizes[i]);
 }
 
 // Between the caller's order and oneDNN's, on the operand's current buffers.

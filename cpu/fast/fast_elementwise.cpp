@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "cpu/fast/channel_period.h"
+#include "cpu/fast/bf16_copy.h"
 #include "cpu/fast/fast_backend.h"
 #include "cpu/fast/fast_kernels.h"
 #include "cpu/fast/parallel.h"
@@ -92,12 +93,8 @@ void FastKernels::convert(Stream stream, ConstView src, View dst) {
   const bool narrow = src.dtype == DType::kF32 && dst.dtype == DType::kBF16;
   const bool widen = src.dtype == DType::kBF16 && dst.dtype == DType::kF32;
   if (!narrow && !widen) return reference_->convert(stream, src, dst);
-  parallel_chunks(threads_, src.numel(), kChunk, [&](auto begin, auto end) {
-    if (narrow)
-      simd_.narrow(elements<float>(src) + begin, elements<simd::bf16_word>(dst) + begin, end - begin);
-    else
-      simd_.widen(elements<simd::bf16_word>(src) + begin, elements<float>(dst) + begin, end - begin);
-  });
+  if (narrow) return round_to_bf16(simd_, threads_, src.data<float>(), dst.data<bf16>(), src.numel());
+  widen_bf16(simd_, threads_, src.data<bf16>(), dst.data<float>(), src.numel());
 }
 
 void FastKernels::scale(Stream stream, ConstView x, ConstView factor, View y, GradMode mode) {

@@ -8,9 +8,9 @@ namespace lockstep {
 namespace {
 
 // A classifier's operand is small beside the step's work: 4 bytes per element of scratch.
-Tensor widened_copy(int threads, ConstView view) {
+Tensor widened_copy(const simd::SimdKernels& simd, int threads, ConstView view) {
   Tensor copy = Tensor::empty(view.shape, DType::kF32);
-  widen_bf16(threads, view.data<bf16>(), copy.host<float>().data(), view.numel());
+  widen_bf16(simd, threads, view.data<bf16>(), copy.host<float>().data(), view.numel());
   return copy;
 }
 
@@ -33,16 +33,16 @@ void FastKernels::linear_backward_data(Stream stream, ConstView dy, ConstView w,
                         .dtype = dy.dtype, .output = dx.dtype};
   if (!mixed(w.dtype, dy.dtype)) return dnnl_.matmul(problem, dy.ptr, w.ptr, nullptr, dx.ptr);
   problem.output = DType::kF32;
-  const Tensor wide_w = widened_copy(threads_, w);
-  Tensor wide_dx = problem.accumulate ? widened_copy(threads_, dx) : Tensor::empty(dx.shape, DType::kF32);
+  const Tensor wide_w = widened_copy(simd_, threads_, w);
+  Tensor wide_dx = problem.accumulate ? widened_copy(simd_, threads_, dx) : Tensor::empty(dx.shape, DType::kF32);
   dnnl_.matmul(problem, dy.ptr, wide_w.ptr(), nullptr, wide_dx.ptr());
-  round_to_bf16(threads_, wide_dx.host<float>().data(), dx.data<bf16>(), dx.numel());
+  round_to_bf16(simd_, threads_, wide_dx.host<float>().data(), dx.data<bf16>(), dx.numel());
 }
 
 void FastKernels::linear_backward_weight(Stream stream, ConstView x, ConstView dy, View dw, GradMode mode) {
   if (x.dtype != DType::kBF16 && !runs_here("linear_backward_weight", x.dtype))
     return reference_->linear_backward_weight(stream, x, dy, dw, mode);
-  const Tensor wide_x = mixed(x.dtype, dy.dtype) ? widened_copy(threads_, x) : Tensor();
+  const Tensor wide_x = mixed(x.dtype, dy.dtype) ? widened_copy(simd_, threads_, x) : Tensor();
   dnnl_.matmul({.m = dy.shape[1], .n = x.shape[1], .k = x.shape[0], .a_transposed = true,
                 .accumulate = mode == GradMode::kAccumulate, .dtype = dy.dtype, .output = DType::kF32},
                dy.ptr, wide_x ? wide_x.ptr() : x.ptr, nullptr, dw.ptr);

@@ -32,26 +32,17 @@ std::vector<Case> cases() {
 }
 
 ConvProblem problem_of(const Shape& x, const Shape& w, const Conv2dParams& params) {
-  const Shape y = conv2d_shape(x, w, params);
-  return {.pass = ConvPass::kBackwardData, .n = x[0], .c = x[1], .h = x[2], .w = x[3], .k = w[0], .r = w[2], .s = w[3],
-          .p = y[2], .q = y[3], .stride_h = params.stride.h, .stride_w = params.stride.w, .pad_h = params.pad.h,
-          .pad_w = params.pad.w, .dilation_h = params.dilation.h, .dilation_w = params.dilation.w, .groups = params.groups,
-          .dtype = DType::kBF16};
+  return bf16_problem(ConvPass::kBackwardData, x, w, params);
 }
 
-class AmxData : public ::testing::Test {
+class AmxData : public AmxTest {
  protected:
-  void SetUp() override {
-    if (kernels_ == nullptr) GTEST_SKIP() << "this processor has no AMX, or LOCKSTEP_SIMD or LOCKSTEP_AMX forbids it";
-  }
   Tensor gradient(const Case& a, const Tensor& dy, const Tensor& w, const Tensor& start, bool accumulate, int threads = 1) {
     Tensor dx = start.clone();
     amx_data_gradient(*kernels_, threads, problem_of(a.x, a.w, a.params), dy.host<bf16>().data(), w.host<bf16>().data(),
                       dx.host<bf16>().data(), accumulate);
     return dx;
   }
-  const simd::AmxKernels* kernels_ = select_amx_kernels();
-  std::unique_ptr<Kernels> reference_ = make_reference_kernels();
 };
 
 TEST_F(AmxData, MatchesTheReferenceWithOneRounding) {

@@ -5,8 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 
+#include "cpu/fast/amx_dispatch.h"
+#include "cpu/fast/dnnl_problem.h"
+#include "cpu/reference/reference_kernels.h"
+#include "ops/conv2d.h"
 #include "tests/cpu/fast_test_util.h"
 
 namespace lockstep {
@@ -57,5 +62,24 @@ inline void expect_bf16_close(const std::string& what, const Tensor& got, const 
                                            << ", want " << w[i] << ", bound " << bound;
   }
 }
+
+// The bf16 problem of a convolution of x and w.
+inline ConvProblem bf16_problem(ConvPass pass, const Shape& x, const Shape& w, const Conv2dParams& params) {
+  const Shape y = conv2d_shape(x, w, params);
+  return {.pass = pass, .n = x[0], .c = x[1], .h = x[2], .w = x[3], .k = w[0], .r = w[2], .s = w[3],
+          .p = y[2], .q = y[3], .stride_h = params.stride.h, .stride_w = params.stride.w, .pad_h = params.pad.h,
+          .pad_w = params.pad.w, .dilation_h = params.dilation.h, .dilation_w = params.dilation.w, .groups = params.groups,
+          .dtype = DType::kBF16};
+}
+
+// For tests of our AMX kernels: skipped where there are none.
+class AmxTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (kernels_ == nullptr) GTEST_SKIP() << "this processor has no AMX, or LOCKSTEP_SIMD or LOCKSTEP_AMX forbids it";
+  }
+  const simd::AmxKernels* kernels_ = select_amx_kernels();
+  std::unique_ptr<Kernels> reference_ = make_reference_kernels();
+};
 
 }  // namespace lockstep

@@ -17,8 +17,6 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using Args = std::vector<std::string>;
 
-std::string tiny() { return (source_dir() / "tests/tools/tiny.pbtxt").string(); }
-
 class BadInput : public ::testing::Test {
  protected:
   CommandResult train(Args more, int ranks = 1) {

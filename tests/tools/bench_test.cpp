@@ -17,13 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using nlohmann::json;
 
-std::string tiny() { return (source_dir() / "tests/tools/tiny.pbtxt").string(); }
-
-CommandResult expect_ok(const CommandResult& result) {
-  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
-  return result;
-}
-
 std::vector<std::string> with(std::vector<std::string> args, const std::vector<std::string>& more) {
   args.insert(args.end(), more.begin(), more.end());
   return args;

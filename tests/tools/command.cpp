@@ -2,6 +2,7 @@
 #include "tests/tools/command.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -95,6 +96,12 @@ CommandResult run(std::vector<std::string> argv, std::vector<std::string> env, d
 
 std::string lockstep_binary() { return require_env("LOCKSTEP_BINARY"); }
 std::filesystem::path source_dir() { return require_env("LOCKSTEP_SOURCE_DIR"); }
+std::string tiny() { return (source_dir() / "tests/tools/tiny.pbtxt").string(); }
+
+CommandResult expect_ok(const CommandResult& result) {
+  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
+  return result;
+}
 
 std::vector<std::string> lockstep(std::vector<std::string> args) {
   args.insert(args.begin(), lockstep_binary());

@@ -41,6 +41,8 @@ CommandResult run(std::vector<std::string> argv, std::vector<std::string> env = 
 
 std::string lockstep_binary();            // $LOCKSTEP_BINARY
 std::filesystem::path source_dir();       // $LOCKSTEP_SOURCE_DIR
+std::string tiny();                       // the config of a run of seconds
+CommandResult expect_ok(const CommandResult& result);  // the result; anything but exit 0 fails the test
 // {"tools/mpi.sh", ranks, lockstep, args...}
 std::vector<std::string> mpi(int ranks, std::vector<std::string> args);
 std::vector<std::string> lockstep(std::vector<std::string> args);

@@ -17,13 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using nlohmann::json;
 
-std::string tiny() { return (source_dir() / "tests/tools/tiny.pbtxt").string(); }
-
-CommandResult expect_ok(const CommandResult& result) {
-  EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
-  return result;
-}
-
 TEST(Commands, VersionNamesTheLibraries) {
   const CommandResult result = expect_ok(run(lockstep({"version"})));
   for (const char* word : {"lockstep", "oneDNN", "MPI", "protobuf", "CUDA"}) EXPECT_THAT(result.out, HasSubstr(word));

@@ -15,8 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 using Args = std::vector<std::string>;
 
-std::string tiny() { return (source_dir() / "tests/tools/tiny.pbtxt").string(); }
-
 // Trains on `ranks` ranks and returns the digest that `inspect --digest` prints.
 std::string digest_after(int ranks, const std::string& run_dir, Args more = {}) {
   Args args{"train", tiny(), "--run-dir", run_dir};

@@ -144,19 +144,11 @@ void pack_rows(const float* b, std::int64_t b_row, std::int64_t k, int columns, 
   }
 }
 
-// kW rows of kW floats, transposed: each round interleaves the rows' halves (the perfect shuffle), log2(kW) times.
 inline void transpose_square(const float* from, std::int64_t from_row, float* to, std::int64_t to_row) {
-  vu rows[kW], next[kW];
-  for (int i = 0; i < kW; ++i) rows[i] = reinterpret_cast<vu>(load(from + i * from_row));
-  for (int round = 1; round < kW; round *= 2) {
-    for (int i = 0; i < kW / 2; ++i) {
-      const Interleaved pair = interleave(rows[i], rows[i + kW / 2]);
-      next[2 * i] = pair.first;
-      next[2 * i + 1] = pair.second;
-    }
-    for (int i = 0; i < kW; ++i) rows[i] = next[i];
-  }
-  for (int i = 0; i < kW; ++i) store(to + i * to_row, reinterpret_cast<vf>(rows[i]));
+  vf rows[kW];
+  for (int i = 0; i < kW; ++i) rows[i] = load(from + i * from_row);
+  transpose(rows);
+  for (int i = 0; i < kW; ++i) store(to + i * to_row, rows[i]);
 }
 
 // The same from B's transpose: column j of B at b + j * b_col.

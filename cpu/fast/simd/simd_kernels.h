@@ -166,6 +166,10 @@ struct SimdKernels {
   void (*softmax)(const Softmax&);
   void (*sgd)(const Sgd&, float* value, const float* grad, float* momentum, bf16_word* compute /* or null */,
               std::int64_t n);
+  // Nothing but independent chains of fused multiply-adds in registers: the yardstick of arithmetic. Returns a value that
+  // depends on all of them; `operations` is how many a round makes.
+  float (*fma_chains)(std::int64_t rounds, float factor);
+  int fma_operations;
   double (*squared_sum)(const float* x, std::int64_t n);
   void (*blend)(const float* observed, float keep, float take, float* value, std::int64_t n);  // keep * value + take * observed
 

@@ -72,6 +72,8 @@ const SimdKernels kTable = {
     .widen = widen,
     .softmax = softmax,
     .sgd = sgd,
+    .fma_chains = fma_chains,
+    .fma_operations = 2 * kFmaChains * kW,
     .squared_sum = squared_sum,
     .blend = blend,
 };

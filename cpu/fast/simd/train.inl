@@ -116,3 +116,17 @@ void blend(const float* observed, float keep, float take, float* value, std::int
   for (; i < whole(n); i += kW) store(value + i, load(value + i) * keep + load(observed + i) * take);
   for (; i < n; ++i) value[i] = value[i] * keep + observed[i] * take;
 }
+
+// Twelve chains cover two units of four cycles' latency.
+constexpr int kFmaChains = 12;
+
+float fma_chains(std::int64_t rounds, float factor) {
+  const vf factors = splat(factor);
+  vf sums[kFmaChains];
+  for (int chain = 0; chain < kFmaChains; ++chain) sums[chain] = factors * static_cast<float>(chain);
+  for (std::int64_t round = 0; round < rounds; ++round)
+    for (vf& sum : sums) sum = sum * factors + factors;
+  vf total{};
+  for (const vf& sum : sums) total += sum;
+  return sum_of(total);
+}

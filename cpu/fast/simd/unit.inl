@@ -94,7 +94,7 @@ template <class T>
 inline std::uint32_t positive_bits(vu raw) {
   if constexpr (kParts<T> == 1) return positive_bits(float_of(raw));
   const __m512i less_one = _mm512_sub_epi16(reinterpret_cast<__m512i>(raw), _mm512_set1_epi16(1));
-  return _mm512_cmplt_epu16_mask(less_one, _mm512_set1_epi16(0x7f80));
+  return in_general_register(_mm512_cmplt_epu16_mask(less_one, _mm512_set1_epi16(0x7f80)));
 }
 #else
 template <class T>

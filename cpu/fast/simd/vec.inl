@@ -41,9 +41,18 @@ inline vd load_widened(const float* p) { return __builtin_convertvector(*reinter
 inline vi load_bytes(const std::uint8_t* p) { return __builtin_convertvector(*reinterpret_cast<const bytes_mem*>(p), vi); }
 #endif
 
+#if LOCKSTEP_SIMD_WIDTH == 16
+// GCC 12 may spill a mask register's 4 bytes and reload 8, when the mask is later widened to 64 bits: bits 32 and up are then
+// whatever lay there. Once in a general register it is widened rightly.
+inline unsigned in_general_register(unsigned mask) {
+  asm("" : "+r"(mask));
+  return mask;
+}
+#endif
+
 inline unsigned positive_bits(vf v) {
 #if LOCKSTEP_SIMD_WIDTH == 16
-  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_setzero_ps(), _CMP_GT_OQ);
+  return in_general_register(_mm512_cmp_ps_mask(reinterpret_cast<__m512>(v), _mm512_setzero_ps(), _CMP_GT_OQ));
 #elif defined(__AVX2__)
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(v), _mm256_setzero_ps(), _CMP_GT_OQ)));
 #else
@@ -109,6 +118,19 @@ inline Interleaved interleave_pairs(vu a, vu b) {
     second[lane] = first[lane] + kW / 2;
   }
   return {__builtin_shuffle(a, b, first), __builtin_shuffle(a, b, second)};
+}
+
+// kW rows of kW floats: rows become columns, by log2(kW) rounds of a perfect shuffle of the rows' halves.
+inline void transpose(vf* rows) {
+  vf other[kW];
+  for (int round = 1; round < kW; round *= 2) {
+    for (int i = 0; i < kW / 2; ++i) {
+      const Interleaved pair = interleave(reinterpret_cast<vu>(rows[i]), reinterpret_cast<vu>(rows[i + kW / 2]));
+      other[2 * i] = reinterpret_cast<vf>(pair.first);
+      other[2 * i + 1] = reinterpret_cast<vf>(pair.second);
+    }
+    for (int i = 0; i < kW; ++i) rows[i] = other[i];
+  }
 }
 
 // e^x to about one ulp; 0 below -87.3, NaN for NaN. Only for x <= 0. Range reduction and polynomial after Cody & Waite.

@@ -240,19 +240,6 @@ void winograd_output(const WinogradGrid& grid, const WinogradPlanes& planes, con
   });
 }
 
-// Rows become columns: log2(kW) rounds of a perfect shuffle.
-inline void transpose_block(vf* rows) {
-  vf other[kW];
-  for (int round = 1; round < kW; round *= 2) {
-    for (int i = 0; i < kW / 2; ++i) {
-      const Interleaved pair = interleave(reinterpret_cast<vu>(rows[i]), reinterpret_cast<vu>(rows[i + kW / 2]));
-      other[2 * i] = reinterpret_cast<vf>(pair.first);
-      other[2 * i + 1] = reinterpret_cast<vf>(pair.second);
-    }
-    for (int i = 0; i < kW; ++i) rows[i] = other[i];
-  }
-}
-
 inline void filter_to_points(const vf* g, float* u, std::int64_t point) {
   vf half[kWindow * 3], row[kWindow];
   for (int s = 0; s < 3; ++s) transform_filter<3, 3>(g + s, half + s);
@@ -274,7 +261,7 @@ void forward_filter(const WinogradFilter& f, std::int64_t begin, std::int64_t en
           block[tap * kW + i] = load_some(from, channels);
           __builtin_prefetch(from + kW);  // for the next block: too many rows for the hardware to foresee
         }
-        transpose_block(block + tap * kW);
+        transpose(block + tap * kW);
       }
       for (std::int64_t i = 0; i < channels; ++i) {
         vf g[9];
