@@ -100,6 +100,7 @@ class CpuPool final : public MemoryPool {
 };
 
 std::array<MemoryPool*, 64> cuda_pools{};
+thread_local MemoryPool* thread_pool = nullptr;
 
 }  // namespace
 
@@ -130,10 +131,13 @@ MemoryNotInherited::~MemoryNotInherited() {
 
 MemoryPool& pool_of(Device device) {
   if (device.kind == DeviceKind::kCpu) return cpu_pool();
+  if (thread_pool != nullptr && thread_pool->device() == device) return *thread_pool;
   MemoryPool* pool = cuda_pools.at(static_cast<std::size_t>(device.index));
   LS_CHECK(pool != nullptr, "no memory pool is registered for " + device.str());
   return *pool;
 }
+
+MemoryPool* exchange_thread_pool(MemoryPool* pool) { return std::exchange(thread_pool, pool); }
 
 void register_pool(Device device, MemoryPool* pool) {
   LS_CHECK(device.kind == DeviceKind::kCuda, "only GPU pools are registered");

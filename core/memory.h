@@ -66,4 +66,8 @@ class MemoryNotInherited {
 MemoryPool& pool_of(Device device);
 void register_pool(Device device, MemoryPool* pool);
 
+// Which pool this thread takes its device's memory from, until the next call; null: the registered one. Returns the one
+// before. See PoolScope (core/accelerator.h).
+MemoryPool* exchange_thread_pool(MemoryPool* pool);
+
 }  // namespace lockstep

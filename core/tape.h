@@ -24,6 +24,8 @@ namespace lockstep {
 struct Var {
   Tensor value;
   std::int32_t slot = -1;
+  // (2, C), statistics: mean and sum of (value - mean)^2 per channel, from the kernel that made the value. Empty: not known.
+  Tensor moments{};
   bool requires_grad() const { return slot >= 0; }
 };
 

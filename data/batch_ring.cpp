@@ -33,7 +33,8 @@ void check_range(const char* what, std::int64_t got, std::int64_t low, std::int6
 
 }  // namespace
 
-BatchRing::BatchRing(SampleReader reader, std::unique_ptr<BatchPlan> plan, std::int64_t batch, int threads, int depth)
+BatchRing::BatchRing(SampleReader reader, std::unique_ptr<BatchPlan> plan, std::int64_t batch, int threads, int depth,
+                     MemoryPool& memory)
     : reader_(std::move(reader)), plan_(std::move(plan)), batch_(batch) {
   check_range("batch", batch, 1, std::int64_t{1} << 30);
   check_range("threads", threads, 0, kMaxThreads);
@@ -41,8 +42,8 @@ BatchRing::BatchRing(SampleReader reader, std::unique_ptr<BatchPlan> plan, std::
   pieces_ = pieces_of(batch, threads);
   slots_.resize(static_cast<std::size_t>(depth));
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    slots_[i].images = Tensor::empty({batch, reader_.channels(), reader_.height(), reader_.width()}, DType::kU8);
-    slots_[i].labels = Tensor::empty({batch}, DType::kI32);
+    slots_[i].images = Tensor::empty_in(memory, {batch, reader_.channels(), reader_.height(), reader_.width()}, DType::kU8);
+    slots_[i].labels = Tensor::empty_in(memory, {batch}, DType::kI32);
     slots_[i].ids.resize(static_cast<std::size_t>(batch));
     slots_[i].number = static_cast<std::int64_t>(i);
   }

@@ -53,8 +53,8 @@ struct BatchSlot {
 
 class BatchRing {
  public:
-  // Starts `threads` workers; with 0, acquire() fills the slot itself.
-  BatchRing(SampleReader reader, std::unique_ptr<BatchPlan> plan, std::int64_t batch, int threads, int depth);
+  // Starts `threads` workers; with 0, acquire() fills the slot itself. `memory`: of the host, must outlive this.
+  BatchRing(SampleReader reader, std::unique_ptr<BatchPlan> plan, std::int64_t batch, int threads, int depth, MemoryPool& memory);
   ~BatchRing();  // at any time: waits for the samples in hand only
   BatchRing(const BatchRing&) = delete;
   BatchRing& operator=(const BatchRing&) = delete;

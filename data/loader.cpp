@@ -83,6 +83,8 @@ std::int64_t eval_batches(std::int64_t size, const EvalLoaderOptions& options) {
   return (all - options.rank + options.world - 1) / options.world;
 }
 
+MemoryPool& memory_of(MemoryPool* given) { return given != nullptr ? *given : cpu_pool(); }
+
 }  // namespace
 
 Batch& Batch::operator=(Batch&& other) noexcept {
@@ -114,7 +116,7 @@ Loader::Loader(const Source& source, const LoaderOptions& options)
       bad_(options.max_bad_samples) {
   ring_ = std::make_unique<BatchRing>(SampleReader(source, options.augment, options.seed, &bad_),
                                       std::make_unique<TrainPlan>(order_, options), options.shard_batch,
-                                      options.threads, options.ring_depth);
+                                      options.threads, options.ring_depth, memory_of(options.memory));
 }
 
 Loader::~Loader() = default;
@@ -127,7 +129,7 @@ EvalLoader::EvalLoader(const Source& source, const EvalLoaderOptions& options)
   const SampleReader reader(source, options.augment, 0, nullptr);  // also checks sizes on ranks without a batch
   if (batches_ > 0)
     ring_ = std::make_unique<BatchRing>(reader, std::make_unique<EvalPlan>(source.size(), batches_, options),
-                                        options.batch, options.threads, options.ring_depth);
+                                        options.batch, options.threads, options.ring_depth, memory_of(options.memory));
 }
 
 EvalLoader::~EvalLoader() = default;

@@ -68,6 +68,7 @@ struct LoaderOptions {
   int threads = 1;                   // 0: next() loads in the calling thread
   int ring_depth = 4;                // batches in memory
   std::int64_t max_bad_samples = 0;  // per rank; more unreadable samples than this end the run
+  MemoryPool* memory = nullptr;      // host memory in which batches lie; null: the host's pool
 };
 
 // Training batches without end: of each step this rank's shards in order, then the next step.
@@ -96,6 +97,7 @@ struct EvalLoaderOptions {
   AugmentOptions augment;  // without randomness: kNone or kResizeCentreCrop, no flip
   int threads = 1;
   int ring_depth = 4;
+  MemoryPool* memory = nullptr;  // as LoaderOptions
 };
 
 // All samples in the order of the set, each exactly once over all ranks: batch b of ceil(N / batch) belongs to rank

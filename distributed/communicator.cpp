@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/accelerator.h"
 #include "distributed/collectives.h"
 #include "distributed/vector_add.h"
 
@@ -13,7 +14,6 @@ namespace lockstep {
 void check_reduce(const Tensor& buffer, const ReduceOptions& options, int ranks) {
   LS_CHECK(static_cast<bool>(buffer) && (buffer.dtype() == DType::kF32 || buffer.dtype() == DType::kF64),
            fmt::format("all-reduce of {}", buffer ? dtype_name(buffer.dtype()) : "an empty tensor"));
-  LS_CHECK(buffer.device() == Device{}, "all-reduce of a tensor on " + buffer.device().str());
   LS_CHECK(options.wire == WireFormat::kNative || buffer.dtype() == DType::kF32, "bf16 on the wire needs f32 buffers");
   LS_CHECK(options.divisor >= 1, fmt::format("all-reduce with divisor {}", options.divisor));
   if (options.order == ReduceOrder::kFixedTree && !is_power_of_two(ranks))
@@ -63,13 +63,19 @@ class SoloCommunicator final : public Communicator {
   void barrier(std::string_view) override {}
   Ticket all_reduce_async(Tensor buffer, const ReduceOptions& options, std::string_view) override {
     check_reduce(buffer, options, 1);
-    divide_array(buffer.dtype(), buffer.ptr(), buffer.numel(), options.divisor);
+    if (buffer.device() == Device{}) {
+      divide_array(buffer.dtype(), buffer.ptr(), buffer.numel(), options.divisor);
+    } else if (options.divisor != 1) {
+      Accelerator& accelerator = accelerator_of(buffer.device());
+      accelerator.divide(accelerator.compute_stream(), buffer.dtype(), buffer.ptr(), buffer.numel(), options.divisor);
+    }
     return ++last_;
   }
   OperationTimes wait(Ticket ticket) override {
     LS_CHECK(ticket >= 1 && ticket <= last_, fmt::format("wait for operation {} of {}", ticket, last_));
     return {};
   }
+  bool on_device() const override { return true; }
   void set_activity(std::int64_t, const char*) override {}
   void set_report_dir(const std::string&) override {}
   void set_deadline(double) override {}

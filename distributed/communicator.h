@@ -55,6 +55,9 @@ struct CommunicatorOptions {
   // Ranks of one host reduce in shared memory, if the system lets them. The same bits either way, and on all ranks alike;
   // off to test and to measure messages.
   bool share_memory = true;
+  // kNccl only: lets several ranks use one GPU by telling NCCL that each is a host of its own (NCCL_HOSTID), so that they talk
+  // through the network. For tests on machines with one GPU; NCCL doesn't promise that it works.
+  bool pretend_hosts = false;
   // Ends the process when an operation failed and the caller didn't come to hear of it within a second (it is stuck
   // elsewhere). Default: prints the message to stderr and calls _exit(code). Injectable for tests.
   std::function<void(ExitCode, const std::string& message)> on_abandoned;
@@ -84,13 +87,30 @@ class Communicator {
   virtual void broadcast(std::span<std::byte> bytes, int root, std::string_view label) = 0;
   virtual void barrier(std::string_view label) = 0;
 
-  // Sums `buffer` (f32 or f64, CPU; make_buffer's or any other) over ranks in place. Returns at once; the buffer must not be touched until wait
-  // returns. Throws UserError when the order doesn't allow this number of ranks.
+  // Sums `buffer` (f32 or f64; on the CPU, make_buffer's or any other, or on a device) over ranks in place. Returns at once; the
+  // buffer must not be touched until wait returns. On a device, it is read after all that the device's compute stream has been
+  // given so far. Throws UserError when the order doesn't allow this number of ranks.
   virtual Ticket all_reduce_async(Tensor buffer, const ReduceOptions& options, std::string_view label) = 0;
-  // Blocks until the operation and all before it are done. Throws EnvironmentError: kTempFail with the verdict when a
-  // deadline was missed, kEnvironment when the transport failed, or the code of the rank that called abort. After a
-  // failure every later call throws the same error.
+  // Blocks until the operation and all before it are done; of a tensor on a device with on_device(), makes the compute stream
+  // wait instead, and returns no times. Throws EnvironmentError: kTempFail with the verdict when a deadline was missed,
+  // kEnvironment when the transport failed, or the code of the rank that called abort. After a failure every later call throws
+  // the same error.
   virtual OperationTimes wait(Ticket ticket) = 0;
+
+  // GPUs (device_communicator.h). True: all-reduces of tensors on a device are work on its streams; all_reduce_async and wait
+  // never wait for the device and may be recorded. False: they go through the host's memory.
+  virtual bool on_device() const { return false; }
+  // Collective, before the first all-reduce of a tensor on `device`; again is nothing. `gpu` says which it is (PCI bus id). Throws UserError
+  // naming both ranks when two would use one GPU and the communicator can't share it.
+  virtual void use_device(Device /*device*/, const std::string& /*gpu*/) {}
+  // Around the recording of a step, on all ranks. Between the two, all-reduces are recorded, and nobody watches over them.
+  virtual void begin_recorded_step() {}
+  virtual void end_recorded_step() {}
+  // After each replay of the recorded step, on all ranks: watches over what the compute stream has been given so far.
+  virtual void watch(std::int64_t /*step*/) {}
+  // Throws if this rank has failed, as every call does; doesn't wait. Ask before believing what a device has computed: when a peer
+  // is lost, the device's work ends, but its results are worthless.
+  virtual void check() {}
 
   // What this rank is doing, for verdicts: "last seen in data_wait of step 41". `activity` must be a string literal.
   virtual void set_activity(std::int64_t step, const char* activity) = 0;
@@ -122,10 +142,11 @@ class Communicator {
   }
 };
 
-enum class CommunicatorKind : std::uint8_t { kAuto, kLocal, kMpi };
+enum class CommunicatorKind : std::uint8_t { kAuto, kLocal, kMpi, kNccl };
 
 // kAuto: MPI if the process was started by mpirun or srun (see launch_environment.h), else one local rank, without
-// touching MPI. Throws UserError when the launcher belongs to another MPI than ours, EnvironmentError when MPI won't start.
+// touching MPI. kNccl: as kAuto, and several ranks reduce on their GPUs (use_device must follow). Throws UserError when the
+// launcher belongs to another MPI than ours, EnvironmentError when MPI won't start or this build has no NCCL.
 std::unique_ptr<Communicator> make_communicator(CommunicatorKind kind, const CommunicatorOptions& options = {});
 
 // Ends all ranks of an MPI job, also when its communicator has been destroyed by an exception on the way out. Doesn't

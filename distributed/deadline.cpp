@@ -1,4 +1,4 @@
-// QueuedCommunicator, the part that runs when an operation misses its deadline: questions, answers, verdict, end.
+// QueuedCommunicator, the part that runs when an operation misses its deadline, or fails elsewhere: questions, answers, verdict, end.
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
@@ -109,7 +109,7 @@ void QueuedCommunicator::serve_for(double seconds, const std::function<bool()>& 
   }
 }
 
-void QueuedCommunicator::miss_deadline(const Operation& operation) {
+void QueuedCommunicator::give_verdict(const Operation& operation, ExitCode code, const std::string& cause) {
   try {
     transport_->abandon();
     const auto statuses = ask_everybody();
@@ -119,8 +119,9 @@ void QueuedCommunicator::miss_deadline(const Operation& operation) {
       if (!report_dir_.empty()) path = report_dir_ + "/collectives_rank" + std::to_string(rank()) + ".txt";
     }
     path = write_report(statuses, path);
-    const Verdict verdict = judge(operation.number, rank(), deadline_seconds_, statuses, hosts_, path);
-    fail({ExitCode::kTempFail, verdict.message}, verdict.speaker == rank() ? 0 : kHoldSeconds);
+    const std::string where = operation.kind == Kind::kFollow ? followed_->where(operation.place) : std::string{};
+    const Verdict verdict = judge(operation.number, rank(), cause, where, statuses, hosts_, path);
+    fail({code, verdict.message}, verdict.speaker == rank() ? 0 : kHoldSeconds);
   } catch (const Error& error) {  // a peer's abort was quicker, or the transport is broken too
     fail({error.code(), error.what()}, 0);
   }
@@ -153,11 +154,14 @@ void QueuedCommunicator::fail(Failure failure, double hold_seconds) {
       tell_abort(*failure_);
     else if (transport_->can_end_processes())  // a peer reports, and the launcher ends us too: we could only add noise
       serve_for(kKilledSeconds, heard);
+    Followed* followed = nullptr;
     {
       const std::lock_guard lock(mutex_);
       surfaced_ = true;
+      followed = followed_;
     }
     done_.notify_all();
+    if (followed != nullptr) followed->give_up();  // the caller may be waiting for the device, and hear only then
     serve_for(kHearSeconds, heard);
   } catch (const Error&) {
     // the transport fails while we report: the report counts

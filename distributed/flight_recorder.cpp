@@ -76,8 +76,8 @@ void FlightRecorder::fill(Status& status) const {
   for (std::uint64_t i = 0; i < count; ++i) status.records[i] = records_[(last_ - count + 1 + i) % kRecords];
 }
 
-Verdict judge(std::uint64_t number, int self, double waited_seconds, std::span<const std::optional<Status>> statuses,
-              std::span<const std::string> hosts, const std::string& report_path) {
+Verdict judge(std::uint64_t number, int self, const std::string& cause, const std::string& where,
+              std::span<const std::optional<Status>> statuses, std::span<const std::string> hosts, const std::string& report_path) {
   Verdict verdict;
   for (std::size_t r = 0; r < statuses.size(); ++r) {
     const int rank = static_cast<int>(r);
@@ -91,9 +91,8 @@ Verdict judge(std::uint64_t number, int self, double waited_seconds, std::span<c
   verdict.speaker = verdict.waiting.empty() ? self : verdict.waiting.front();
   const auto& mine = statuses[static_cast<std::size_t>(self)];
   const OperationRecord* operation = mine ? mine->find(number) : nullptr;
-  verdict.message = fmt::format("a collective missed its deadline of {:.3g} s: #{} {}, step {}", waited_seconds, number,
-                                operation == nullptr ? "?" : operation->label_view(),
-                                operation == nullptr ? 0 : operation->step);
+  verdict.message = fmt::format("{}: #{} {}, step {}{}{}", cause, number, operation == nullptr ? "?" : operation->label_view(),
+                                operation == nullptr ? 0 : operation->step, where.empty() ? "" : ", ", where);
   const auto host = [&](int rank) -> const std::string& { return hosts[static_cast<std::size_t>(rank)]; };
   if (!verdict.late.empty())
     verdict.message += "\nlate: " + describe_some(verdict.late, [&](int rank) {

@@ -58,10 +58,10 @@ struct Verdict {
   int speaker = 0;                 // lowest waiting rank: it reports first, the others hold back
 };
 
-// Who is to blame for operation `number`, asked by rank `self` after `waited_seconds`. statuses[r] is empty for a rank
-// that didn't answer. `report_path` may be empty.
-Verdict judge(std::uint64_t number, int self, double waited_seconds, std::span<const std::optional<Status>> statuses,
-              std::span<const std::string> hosts, const std::string& report_path);
+// Who is to blame for operation `number`, asked by rank `self` because of `cause` ("a collective missed its deadline of 60 s"). `where`
+// (may be empty): what the operation is at. statuses[r] is empty for a rank that didn't answer. `report_path` may be empty.
+Verdict judge(std::uint64_t number, int self, const std::string& cause, const std::string& where,
+              std::span<const std::optional<Status>> statuses, std::span<const std::string> hosts, const std::string& report_path);
 
 // The file that goes with a verdict: all ranks' last collectives, one line each.
 std::string describe_collectives(std::span<const std::optional<Status>> statuses, std::span<const std::string> hosts);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "distributed/collectives.h"
+#include "distributed/device_memory.h"
 #include "distributed/shard_tree.h"
 #include "distributed/vector_add.h"
 
@@ -43,6 +44,7 @@ void check_world_size(std::int64_t shards, int ranks, ReduceOrder order) {
 GradientReducer::GradientReducer(Communicator& comm, std::vector<ReduceEntry> entries, const ReducerOptions& options)
     : comm_(comm), entries_(std::move(entries)), options_(options) {
   check_world_size(options_.shards, comm_.size(), options_.order);
+  if (options_.device != Device{}) accelerator_ = &accelerator_of(options_.device);
   local_shards_ = static_cast<int>(options_.shards / comm_.size());
   for (const ReduceEntry& entry : entries_)
     if (options_.wire == WireFormat::kBF16 && entry.kind == EntryKind::kGradient && entry.dtype != DType::kF32)
@@ -107,14 +109,28 @@ Tensor GradientReducer::slice_view(int id, const Tensor& memory) const {
   return memory.view(entries_[index].shape, bucket.dtype, slice.offset_bytes);
 }
 
+// Zeros: the padding is added and sent too.
+Tensor GradientReducer::new_memory(const Bucket& bucket) {
+  const Shape shape{static_cast<std::int64_t>(bucket.nbytes / dtype_size(bucket.dtype))};
+  if (accelerator_ == nullptr) return comm_.make_buffer(shape, bucket.dtype);
+  Tensor memory = lasting_device_memory(shape, bucket.dtype, options_.device);
+  accelerator_->fill_zero(accelerator_->compute_stream(), memory.ptr(), memory.nbytes());
+  return memory;
+}
+
+void GradientReducer::add(const Bucket& bucket, Tensor& sum, const Tensor& added) {
+  if (accelerator_ == nullptr)
+    add_arrays(bucket.dtype, sum.ptr(), sum.ptr(), added.ptr(), sum.numel());
+  else
+    accelerator_->add(accelerator_->compute_stream(), bucket.dtype, sum.ptr(), sum.ptr(), added.ptr(), sum.numel());
+}
+
 Tensor GradientReducer::gradient(int shard, int id) {
   BucketState& state = bucket_of(shard, id);
   int& memory = state.memory_of[static_cast<std::size_t>(shard)];
   if (memory < 0) {
     if (state.free_memory.empty()) {
-      const Bucket& bucket = plan_.buckets[static_cast<std::size_t>(plan_.bucket_of[static_cast<std::size_t>(id)])];
-      const auto numel = static_cast<std::int64_t>(bucket.nbytes / dtype_size(bucket.dtype));
-      state.memory.push_back(comm_.make_buffer(Shape{numel}, bucket.dtype));  // zeros: the padding is added and sent too
+      state.memory.push_back(new_memory(plan_.buckets[static_cast<std::size_t>(plan_.bucket_of[static_cast<std::size_t>(id)])]));
       state.free_memory.push_back(static_cast<int>(state.memory.size()) - 1);
     }
     memory = state.free_memory.back();
@@ -139,14 +155,11 @@ void GradientReducer::mark_ready(int shard, int id) {
 void GradientReducer::add_shards(BucketState& state, const Bucket& bucket, int shard) {
   state.span[static_cast<std::size_t>(shard)] = 1;
   const int leaf = static_cast<int>(leaf_shards(local_shards_));
-  const auto numel = static_cast<std::int64_t>(bucket.nbytes / dtype_size(bucket.dtype));
   for (int at = shard;;) {
     const TreeMerge merge = next_merge(state.span, local_shards_, leaf, at);
     if (merge.left < 0) break;
     const auto left = static_cast<std::size_t>(merge.left), right = static_cast<std::size_t>(merge.right);
-    Tensor& sum = state.memory[static_cast<std::size_t>(state.memory_of[left])];
-    const Tensor& added = state.memory[static_cast<std::size_t>(state.memory_of[right])];
-    add_arrays(bucket.dtype, sum.ptr(), sum.ptr(), added.ptr(), numel);
+    add(bucket, state.memory[static_cast<std::size_t>(state.memory_of[left])], state.memory[static_cast<std::size_t>(state.memory_of[right])]);
     state.free_memory.push_back(state.memory_of[right]);
     state.memory_of[right] = -1;
     state.span[left] += state.span[right];

@@ -5,6 +5,9 @@
 // memory. For each bucket, the local shards are added along a fixed binary tree as they complete; when the last local
 // shard completed it and all buckets before it were launched, its all-reduce is launched.
 //
+// On a device, bucket memory is the device's and all work is queued on its compute stream: the host waits for nothing (if the
+// communicator works on the device), and a step may be recorded once the same step was run before. Memory that was taken stays.
+//
 // The tree over V = m * 2^k shards (m odd): groups of m consecutive shards are summed left to right, then the 2^k groups
 // pairwise. kFixedTree allows 1, 2, 4, ... 2^k ranks and gives the same bits at each; kFast allows any divisor of V.
 // SPDX-License-Identifier: Apache-2.0
@@ -15,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "core/accelerator.h"
 #include "core/tensor.h"
 #include "distributed/bucket_plan.h"
 #include "distributed/communicator.h"
@@ -27,11 +31,12 @@ struct ReducerOptions {
   WireFormat wire = WireFormat::kNative;  // of gradients; observations and totals always travel as they are
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{16} << 20;
+  Device device;  // where gradients lie
 };
 
 struct BucketReport {
   std::size_t nbytes = 0;
-  OperationTimes times;  // all zero with one rank
+  OperationTimes times;  // all zero with one rank, and where the communicator works on the device
 };
 
 struct ReduceReport {
@@ -63,7 +68,7 @@ class GradientReducer {
   // add buckets and launch all-reduces; doesn't block on communication.
   void mark_ready(int shard, int id);
 
-  // Blocks until all buckets are reduced. The report is valid until the next finish(). InternalError naming an entry that was never marked. Failures: Communicator::wait.
+  // Blocks until all buckets are reduced (Communicator::wait: on a device, the compute stream may wait instead). The report is valid until the next finish(). InternalError naming an entry that was never marked. Failures: Communicator::wait.
   [[nodiscard]] const ReduceReport& finish();
 
   // After finish(), until the next begin_step; InternalError before. Means over V shards (totals: sums), same bits on
@@ -85,12 +90,15 @@ class GradientReducer {
 
   BucketState& bucket_of(int shard, int id);
   Tensor slice_view(int id, const Tensor& memory) const;
+  Tensor new_memory(const Bucket& bucket);
+  void add(const Bucket& bucket, Tensor& sum, const Tensor& added);
   void add_shards(BucketState& state, const Bucket& bucket, int shard);
   void launch_complete_buckets();
   std::string unmarked_entries() const;
   void compare_plans();
 
   Communicator& comm_;
+  Accelerator* accelerator_ = nullptr;  // null: the CPU
   std::vector<ReduceEntry> entries_;
   ReducerOptions options_;
   BucketPlan plan_;

@@ -10,20 +10,21 @@
 
 namespace lockstep {
 
-LocalGroup::LocalGroup(int ranks, const CommunicatorOptions& options, int ranks_per_host)
+LocalGroup::LocalGroup(int ranks, const CommunicatorOptions& options, int ranks_per_host, const Wrap& wrap)
     : hub_(std::make_shared<LocalHub>(ranks, ranks_per_host)) {
   LS_CHECK(ranks >= 1, "a group of " + std::to_string(ranks) + " ranks");
-  if (ranks == 1) {
+  if (ranks == 1 && !wrap) {
     communicators_.push_back(make_solo_communicator());
     return;
   }
   std::vector<std::thread> threads;
+  std::vector<std::unique_ptr<QueuedCommunicator>> queued;
   for (int rank = 0; rank < ranks; ++rank) {
-    auto communicator = std::make_unique<QueuedCommunicator>(make_local_transport(hub_, rank), options);
-    threads.emplace_back([raw = communicator.get()] { raw->connect(); });
-    communicators_.push_back(std::move(communicator));
+    queued.push_back(std::make_unique<QueuedCommunicator>(make_local_transport(hub_, rank), options));
+    threads.emplace_back([raw = queued.back().get()] { raw->connect(); });
   }
   for (std::thread& thread : threads) thread.join();
+  for (auto& each : queued) communicators_.push_back(wrap ? wrap(std::move(each)) : std::move(each));
 }
 
 LocalGroup::~LocalGroup() {

@@ -12,12 +12,16 @@
 namespace lockstep {
 
 class LocalHub;
+class QueuedCommunicator;
 
 class LocalGroup {
  public:
   // `ranks_per_host`: so many consecutive ranks act as if they were on a host of their own and share no memory with the
   // rest; 0: all on one host.
-  explicit LocalGroup(int ranks, const CommunicatorOptions& options = {}, int ranks_per_host = 0);
+  explicit LocalGroup(int ranks, const CommunicatorOptions& options = {}, int ranks_per_host = 0) : LocalGroup(ranks, options, ranks_per_host, {}) {}
+  // `wrap` makes the rank's communicator out of the one that this group would have (which always has a thread, also for one rank).
+  using Wrap = std::function<std::unique_ptr<Communicator>(std::unique_ptr<QueuedCommunicator>)>;
+  LocalGroup(int ranks, const CommunicatorOptions& options, int ranks_per_host, const Wrap& wrap);
   ~LocalGroup();
 
   int size() const { return static_cast<int>(communicators_.size()); }

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "distributed/communicator.h"
+#include "distributed/device_communicator.h"
 #include "distributed/launch_environment.h"
 #include "distributed/queued_communicator.h"
 
@@ -173,7 +174,7 @@ std::string mpi_library() {
   return version.substr(0, version.find_first_of(",\n"));
 }
 
-std::unique_ptr<Communicator> make_mpi_communicator(const LaunchEnvironment& environment, const CommunicatorOptions& options) {
+std::unique_ptr<QueuedCommunicator> make_mpi_communicator(const LaunchEnvironment& environment, const CommunicatorOptions& options) {
   start_mpi();
   auto transport = std::make_unique<MpiTransport>();
   try {
@@ -192,8 +193,11 @@ std::unique_ptr<Communicator> make_mpi_communicator(const LaunchEnvironment& env
 std::unique_ptr<Communicator> make_communicator(CommunicatorKind kind, const CommunicatorOptions& options) {
   if (kind == CommunicatorKind::kLocal) return make_solo_communicator();
   const LaunchEnvironment environment = detect_launcher([](const char* name) { return std::getenv(name); });
-  if (kind == CommunicatorKind::kAuto && !launched_by_mpi(environment)) return make_solo_communicator();
-  return make_mpi_communicator(environment, options);
+  if (kind != CommunicatorKind::kMpi && !launched_by_mpi(environment)) return make_solo_communicator();
+  if (kind == CommunicatorKind::kNccl) require_nccl();
+  auto host = make_mpi_communicator(environment, options);
+  if (kind != CommunicatorKind::kNccl) return host;
+  return std::make_unique<DeviceCommunicator>(std::move(host), make_nccl_transport, options);
 }
 
 void abort_job(ExitCode code) {

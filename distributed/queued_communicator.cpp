@@ -75,7 +75,7 @@ Tensor QueuedCommunicator::make_buffer(const Shape& shape, DType dtype) {
 // ---- the caller's side
 
 template <class Fill>
-Ticket QueuedCommunicator::submit(std::string_view label, std::size_t nbytes, Fill fill) {
+Ticket QueuedCommunicator::submit(std::string_view label, std::size_t nbytes, Fill fill, std::int64_t step) {
   std::unique_lock lock(mutex_);
   done_.wait(lock, [&] { return surfaced_ || submitted_ - completed_ < kSlots; });
   if (surfaced_) throw_failure();
@@ -86,7 +86,7 @@ Ticket QueuedCommunicator::submit(std::string_view label, std::size_t nbytes, Fi
   operation.times = {.submitted_ns = now_ns()};
   fill(operation);
   OperationRecord& record = recorder_.add(number);
-  record.step = step_;
+  record.step = step >= 0 ? step : step_.load();
   record.submitted_ns = operation.times.submitted_ns - start_ns_;
   record.nbytes = nbytes;
   copy_label(record.label, label);
@@ -139,11 +139,32 @@ void QueuedCommunicator::barrier(std::string_view label) {
 Ticket QueuedCommunicator::all_reduce_async(Tensor buffer, const ReduceOptions& options, std::string_view label) {
   check_reduce(buffer, options, size());
   const std::size_t nbytes = buffer.nbytes();
+  const bool staged = buffer.device() != Device{};
+  if (staged && !staging_) staging_ = std::make_unique<DeviceStaging>(buffer.device());
   return submit(label, nbytes, [&](Operation& operation) {
-    operation.kind = Kind::kAllReduce;
+    operation.kind = staged ? Kind::kStagedAllReduce : Kind::kAllReduce;
     operation.buffer = std::move(buffer);
     operation.options = options;
+    if (staged) staging_->submitted(operation.number, operation.buffer);
   });
+}
+
+void QueuedCommunicator::set_followed(Followed* followed) {
+  const std::lock_guard lock(mutex_);
+  followed_ = followed;
+}
+
+Ticket QueuedCommunicator::follow(int place, std::size_t nbytes, std::string_view label, std::int64_t step) {
+  const auto fill = [&](Operation& operation) {
+    operation.kind = Kind::kFollow;
+    operation.place = place;
+  };
+  return submit(label, nbytes, fill, step);
+}
+
+void QueuedCommunicator::check() {
+  const std::lock_guard lock(mutex_);
+  if (surfaced_) throw_failure();
 }
 
 OperationTimes QueuedCommunicator::wait(Ticket ticket) { return finished(ticket).times; }
@@ -190,7 +211,9 @@ void QueuedCommunicator::thread_main() {
     try {
       execute(*operation);
     } catch (const DeadlineMissed&) {
-      miss_deadline(*operation);
+      give_verdict(*operation, ExitCode::kTempFail, fmt::format("a collective missed its deadline of {:.3g} s", deadline_seconds_.load()));
+    } catch (const FollowedFailed& error) {
+      give_verdict(*operation, error.failure.code, error.failure.message);
     } catch (const Stopped&) {
       break;
     } catch (const Error& error) {
@@ -217,7 +240,6 @@ QueuedCommunicator::Operation* QueuedCommunicator::next_operation() {
 }
 
 void QueuedCommunicator::execute(Operation& operation) {
-  const int tag = static_cast<int>(operation.number % 32768);  // MPI guarantees tags up to 32767
   {
     const std::lock_guard lock(mutex_);
     operation.times.started_ns = now_ns();
@@ -225,12 +247,7 @@ void QueuedCommunicator::execute(Operation& operation) {
   }
   deadline_ns_ = operation.times.started_ns + to_ns(deadline_seconds_);
   waiting_since_ns_ = 0;
-  if (operation.kind == Kind::kAllReduce)
-    collectives_.all_reduce(operation.buffer, operation.options, tag);
-  else if (operation.kind == Kind::kAllGather)
-    collectives_.all_gather(operation.mine, operation.bytes, tag);
-  else
-    collectives_.broadcast(operation.bytes, operation.root, tag);
+  run(operation);
   {
     const std::lock_guard lock(mutex_);
     operation.buffer = {};
@@ -239,6 +256,42 @@ void QueuedCommunicator::execute(Operation& operation) {
     completed_ = operation.number;
   }
   done_.notify_all();
+}
+
+void QueuedCommunicator::run(Operation& operation) {
+  const int tag = static_cast<int>(operation.number % 32768);  // MPI guarantees tags up to 32767
+  switch (operation.kind) {
+    case Kind::kAllReduce: return collectives_.all_reduce(operation.buffer, operation.options, tag);
+    case Kind::kStagedAllReduce: return reduce_staged(operation, tag);
+    case Kind::kAllGather: return collectives_.all_gather(operation.mine, operation.bytes, tag);
+    case Kind::kBroadcast: return collectives_.broadcast(operation.bytes, operation.root, tag);
+    case Kind::kFollow: return run_followed(operation);
+  }
+}
+
+void QueuedCommunicator::wait_for(const std::function<bool()>& done) {
+  while (!done()) pause();
+  progressed();
+}
+
+void QueuedCommunicator::run_followed(const Operation& operation) {
+  wait_for([&] {
+    try {
+      return followed_->done(operation.place);
+    } catch (const EnvironmentError& error) {
+      throw FollowedFailed{{error.code(), error.what()}};
+    }
+  });
+}
+
+void QueuedCommunicator::reduce_staged(Operation& operation, int tag) {
+  DeviceStaging& staging = *staging_;
+  wait_for([&] { return staging.arrived(operation.number); });
+  const View host = staging.start_to_host(operation.buffer);
+  wait_for([&] { return staging.copied(); });
+  collectives_.all_reduce(host, operation.options, tag);
+  staging.start_to_device(operation.buffer);
+  wait_for([&] { return staging.copied(); });
 }
 
 // Sleeps for a sixteenth of the time waited so far, 5 us to 1 ms: what a late look adds stays small beside the wait, and

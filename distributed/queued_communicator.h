@@ -1,6 +1,8 @@
 // QueuedCommunicator: the Communicator of several ranks. A queue, one communication thread that runs Collectives over a
 // Transport, and the watch over deadlines. Sequence of a missed deadline: ask all ranks for their status (at most 0.3 s),
 // judge, write the report file, let waiting calls throw; if none hears within 1 s, end the process by the hook.
+//
+// Tensors on a device travel through host memory (device_staging.h): wait blocks until they are back.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,11 +17,24 @@
 
 #include "distributed/collectives.h"
 #include "distributed/communicator.h"
+#include "distributed/device_staging.h"
 #include "distributed/flight_recorder.h"
 #include "distributed/shared_reduce.h"
 #include "distributed/transport.h"
 
 namespace lockstep {
+
+// Work that runs elsewhere (on a GPU) and takes a place in the queue, so that it has a deadline and a verdict as any operation.
+class Followed {
+ public:
+  virtual ~Followed() = default;
+  // On the communication thread, again and again until true. `place`: follow's. Throws EnvironmentError when it will never be
+  // done: the verdict's cause.
+  virtual bool done(int place) = 0;
+  virtual std::string where(int place) = 0;  // what it is at, for the verdict: "in bucket 3 of 12 (..)"; may be empty
+  // This rank has failed, for whatever reason: ends what runs elsewhere, so that nobody waits for it. Once; returns soon.
+  virtual void give_up() = 0;
+};
 
 class QueuedCommunicator final : public Communicator, private Waiter {
  public:
@@ -41,20 +56,28 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   void barrier(std::string_view label) override;
   Ticket all_reduce_async(Tensor buffer, const ReduceOptions& options, std::string_view label) override;
   OperationTimes wait(Ticket ticket) override;
+  void check() override;
   void set_activity(std::int64_t step, const char* activity) override;
   void set_report_dir(const std::string& directory) override;
   void set_deadline(double seconds) override;
   void abort(ExitCode code, const std::string& message) override;
   void finalize() override;
 
+  // For communicators built on this one. Set it once, before follow(); it must outlive this.
+  void set_followed(Followed* followed);
+  // The next operation is what runs elsewhere at `place`, on all ranks alike. wait for it like for any. `step` is for reports; -1:
+  // set_activity's.
+  Ticket follow(int place, std::size_t nbytes, std::string_view label, std::int64_t step = -1);
+
  private:
-  enum class Kind : std::uint8_t { kAllReduce, kAllGather, kBroadcast };
+  enum class Kind : std::uint8_t { kAllReduce, kStagedAllReduce, kAllGather, kBroadcast, kFollow };
   struct Operation {
     std::uint64_t number = 0;
     Kind kind = Kind::kAllReduce;
     Tensor buffer;                       // kAllReduce
     ReduceOptions options;
     int root = 0;
+    int place = 0;                       // kFollow
     std::vector<std::byte> mine, bytes;  // small operations work on copies: a failed one may outlive its caller
     OperationTimes times;
   };
@@ -62,11 +85,14 @@ class QueuedCommunicator final : public Communicator, private Waiter {
     ExitCode code = ExitCode::kEnvironment;
     std::string message;
   };
-  static constexpr std::uint64_t kSlots = 256;  // operations queued and not yet done
+  struct FollowedFailed {
+    Failure failure;
+  };
+  static constexpr std::uint64_t kSlots = DeviceStaging::kSlots;  // operations queued and not yet done
 
   // The caller's side.
   template <class Fill>
-  Ticket submit(std::string_view label, std::size_t nbytes, Fill fill);
+  Ticket submit(std::string_view label, std::size_t nbytes, Fill fill, std::int64_t step = -1);
   const Operation& finished(Ticket ticket);
   [[noreturn]] void throw_failure();  // with the lock held
 
@@ -74,6 +100,10 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   void thread_main();
   Operation* next_operation();
   void execute(Operation& operation);
+  void run(Operation& operation);
+  void run_followed(const Operation& operation);
+  void reduce_staged(Operation& operation, int tag);
+  void wait_for(const std::function<bool()>& done);
   void progressed() override { waiting_since_ns_ = 0; }
   void pause() override;
   void serve();  // control messages, aborts. Throws when a peer has aborted
@@ -81,7 +111,7 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   void handle_control(std::span<const std::byte> message);
   void tell_abort(const Failure& failure);
   Status own_status();
-  void miss_deadline(const Operation& operation);
+  void give_verdict(const Operation& operation, ExitCode code, const std::string& cause);
   std::vector<std::optional<Status>> ask_everybody();
   std::string write_report(const std::vector<std::optional<Status>>& statuses, const std::string& path) const;
   void fail(Failure failure, double hold_seconds);
@@ -95,6 +125,8 @@ class QueuedCommunicator final : public Communicator, private Waiter {
   std::vector<std::string> hosts_;
   std::string transport_name_;
   std::unique_ptr<SharedReduce> shared_;  // null: ranks exchange messages only
+  std::unique_ptr<DeviceStaging> staging_;  // null: no tensor on a device came yet
+  Followed* followed_ = nullptr;
   int local_rank_ = 0;
   const std::int64_t start_ns_;
   std::atomic<double> deadline_seconds_;

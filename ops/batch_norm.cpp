@@ -39,13 +39,15 @@ struct BatchNormBackward {
   }
 
   void operator()(BackwardPass& pass) const {
-    const Tensor sums = norm_sums_backward(pass, kernels, stream, saved, pass.grad_output(), gate(), 1);
+    NormSums sums(saved);
+    kernels.batch_norm_backward_sums(stream, pass.grad_output(), gate(), saved.x, saved.vectors(), sums.sum_g, sums.sum_g_xhat);
+    put_norm_gradients(pass, kernels, stream, saved, 1, sums);
     if (pass.needs(0) || pass.needs(3)) put_data_gradients(pass, sums);
   }
 
   // dx is written over dy if nobody else holds it. It needs memory of its own if x is the residual too (one slot, two
   // contributions from one kernel) or if only the residual needs a gradient.
-  void put_data_gradients(BackwardPass& pass, const Tensor& sums) const {
+  void put_data_gradients(BackwardPass& pass, const NormSums& sums) const {
     GradTarget dresidual = pass.target(3);
     const bool own = residual_is_x || !pass.needs(0);
     if (!own) {
@@ -78,7 +80,7 @@ Shape batch_norm_shape(const Shape& x, const Shape& gamma, const Shape& beta, co
 
 Var batch_norm(Context& ctx, const Var& x, const BatchNormState& state, const BatchNormParams& params, const Var* residual) {
   check_state(x.value, state, residual);
-  SavedNorm saved = norm_statistics(ctx, kOp, x.value, state, params.eps);
+  SavedNorm saved = norm_statistics(ctx, kOp, x, state, params.eps);
   const Var gamma = ctx.use(state.gamma), beta = ctx.use(state.beta), none;
   const Var& added = residual != nullptr ? *residual : none;
   Tensor y = Tensor::empty(x.value.shape(), x.value.dtype(), x.value.device());

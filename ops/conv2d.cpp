@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/conv2d.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -40,6 +41,16 @@ struct Conv2dBackward {
 
 }  // namespace
 
+ConvolutionMoments::ConvolutionMoments(const Context& ctx, const Tensor& x, const Tensor& w, const Conv2dParams& params, const Tensor& y,
+                                       bool normalised) {
+  if (!ctx.training || !ctx.kernels.gives_moments(x, w, params, normalised)) return;
+  const std::int64_t channels = y.shape()[1];
+  const DType dtype = stats_dtype(y.dtype());
+  both_ = Tensor::empty({2, channels}, dtype, y.device());
+  mean_ = both_.view({channels}, dtype);
+  m2_ = both_.view({channels}, dtype, both_.nbytes() / 2);
+}
+
 Shape conv2d_shape(const Shape& x, const Shape& w, const Conv2dParams& params) {
   check_axes(kOp, "x", x, 4, "(N, C, H, W)");
   check_axes(kOp, "w", w, 4, "(K, C / groups, R, S)");
@@ -67,12 +78,19 @@ Var conv2d(Context& ctx, const Var& x, const Var& w, const Conv2dParams& params,
   const Var none;
   const Var& b = bias != nullptr ? *bias : none;
   Tensor y = Tensor::empty(shape, x.value.dtype(), x.value.device());
-  ctx.kernels.conv2d_forward(ctx.stream, x.value, w.value, b.value, params, y);
-  if (!ctx.recording()) return {std::move(y)};
+  std::optional<ConvolutionMoments> moments;
+  if (bias == nullptr) moments.emplace(ctx, x.value, w.value, params, y, false);
+  if (moments && *moments)
+    ctx.kernels.conv2d_forward_moments(ctx.stream, x.value, w.value, params, y, moments->mean(), moments->m2());
+  else
+    ctx.kernels.conv2d_forward(ctx.stream, x.value, w.value, b.value, params, y);
+  if (!ctx.recording()) return {std::move(y), -1, moments ? moments->take() : Tensor()};
   const Var* const inputs[] = {&x, &w, &b};
-  return ctx.tape->record(std::move(y), inputs,
-                          Conv2dBackward{ctx.kernels, ctx.stream, params, w.requires_grad() ? x.value : Tensor(),
-                                         x.requires_grad() ? w.value : Tensor()});
+  Var result = ctx.tape->record(std::move(y), inputs,
+                                Conv2dBackward{ctx.kernels, ctx.stream, params, w.requires_grad() ? x.value : Tensor(),
+                                               x.requires_grad() ? w.value : Tensor()});
+  if (moments) result.moments = moments->take();
+  return result;
 }
 
 OpSpec conv2d_spec() {

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <utility>
+
 #include "ops/context.h"
 
 namespace lockstep {
@@ -16,5 +18,19 @@ Shape conv2d_shape(const Shape& x, const Shape& w, const Conv2dParams& params);
 Var conv2d(Context& ctx, const Var& x, const Var& w, const Conv2dParams& params = {}, const Var* bias = nullptr);
 
 OpSpec conv2d_spec();
+
+// Where a convolution puts its output's moments (Var::moments); false: the backend doesn't give them here at no cost, or
+// nobody asks (evaluation).
+class ConvolutionMoments {
+ public:
+  ConvolutionMoments(const Context& ctx, const Tensor& x, const Tensor& w, const Conv2dParams& params, const Tensor& y, bool normalised);
+  explicit operator bool() const { return static_cast<bool>(both_); }
+  View mean() { return mean_; }
+  View m2() { return m2_; }
+  Tensor take() { return std::move(both_); }
+
+ private:
+  Tensor both_, mean_, m2_;
+};
 
 }  // namespace lockstep

@@ -17,13 +17,16 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "core/device.h"
 #include "core/philox.h"
 #include "core/tape.h"
 #include "core/tensor.h"
+#include "ops/step_control.h"
 
 namespace lockstep {
 
@@ -77,6 +80,29 @@ struct SgdParams {
   double grad_scale = 1;  // clipping and unscaling: grad * grad_scale is what the update sees
 };
 
+// One running statistic's share: value = (1 - momentum) * value + momentum * observed.
+struct AverageTensor {
+  View value;
+  ConstView observed;
+  double momentum = 0.1;
+};
+
+// LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888, algorithm 1): a tensor with weight decay gets its own rate,
+// lr * eta * |value| / (|g| + weight_decay * |value| + eps); 1 * lr where either norm is 0. Tensors without decay are plain SGD.
+struct Lars {
+  bool enabled = false;
+  double eta = 0.001, eps = 0;
+};
+
+// How a training step on a device updates everything, apart from what changes from step to step (ops/step_control.h).
+struct UpdateRule {
+  double momentum = 0.9;
+  bool nesterov = false;
+  double clip_norm = 0;  // > 0: gradients are scaled down to this norm
+  Lars lars;
+  LossScaling scaling;
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -93,6 +119,16 @@ class Kernels {
   virtual void norm_conv2d_forward(Stream, ConstView x, const NormVectors&, ConstView w, const Conv2dParams&, View y);
   virtual void norm_conv2d_backward_filter(Stream, ConstView x, const NormVectors&, ConstView dy, const Conv2dParams&,
                                            View dw, GradMode);
+  // dz = the data gradient at relu(norm(x)) of norm_conv2d_forward; where the ReLU is closed a backend may leave 0. sum_g and
+  // sum_g_xhat as batch_norm_backward_sums of dz, gate kRecompute. Here: those two calls.
+  virtual void norm_conv2d_backward_data(Stream, ConstView dy, ConstView w, const Conv2dParams&, ConstView x, const NormVectors&,
+                                         View dz, View sum_g, View sum_g_xhat);
+  // Does a convolution of this shape give its output's moments at no cost (`normalised`: norm_conv2d)? Then the ops call the
+  // two functions below in training, which are the forward ones followed by batch_norm_moments(y).
+  virtual bool gives_moments(ConstView x, ConstView w, const Conv2dParams&, bool normalised) const;
+  virtual void conv2d_forward_moments(Stream, ConstView x, ConstView w, const Conv2dParams&, View y, View mean, View m2);
+  virtual void norm_conv2d_forward_moments(Stream, ConstView x, const NormVectors&, ConstView w, const Conv2dParams&, View y,
+                                           View mean, View m2);
   // db (C) = sum of dy over all but axis 1; dy is (N,C,H,W) or (N,C).
   virtual void bias_backward(Stream, ConstView dy, View db, GradMode) = 0;
 
@@ -168,6 +204,23 @@ class Kernels {
   virtual void squared_norm(Stream, std::span<const ConstView> tensors, View result) = 0;
   // value = (1 - momentum) * value + momentum * observed: running statistics.
   virtual void moving_average(Stream, ConstView observed, double momentum, View value) = 0;
+
+  // --- a step's end on a device, without the host; `control` u8 (sizeof(StepControl)) on the device ---
+  // With S = loss_scale and g = grad / S: grad_norm = |g| over all tensors; finite = grad_norm and the loss are finite. If finite and
+  // not halted: sgd_step at rate control.lr * tensor.lr, clipped, or LARS, and the moving averages. Otherwise nothing is
+  // updated, first_bad is set, and: with scaling S above the floor, S is halved and skipped counts; else halted = 1. Good
+  // steps are counted, and S is doubled at growth_steps. `totals` f64 (5) is copied to control.totals; its first is the sum of
+  // losses. Here: squared_norm, sgd_step and moving_average, for backends whose memory is the host's.
+  virtual void finish_step(Stream, std::span<const SgdTensor> tensors, std::span<const AverageTensor> averages, ConstView totals,
+                           const UpdateRule&, View control);
+  // From now on dropout adds control's step to its key's `a`, so that recorded work draws anew at each replay. Empty: not.
+  virtual void attach_control(View control);
+
+  // What the backend chose, by measuring, among ways that give different bits (a convolution's engine): problem -> choice.
+  // Given back before the first call, the same are used again. Unknown problems are left out; a choice that this machine
+  // doesn't offer is an EnvironmentError.
+  virtual std::map<std::string, std::string> choices() const { return {}; }
+  virtual void use_choices(const std::map<std::string, std::string>&) {}
 };
 
 }  // namespace lockstep

@@ -32,14 +32,15 @@ struct NormConv2dBackward {
       kernels.norm_conv2d_backward_filter(stream, x, saved.vectors(), dy, params, dw.grad, dw.mode);
     }
     Tensor dz = Tensor::empty(x.shape(), x.dtype(), x.device());
-    kernels.conv2d_backward_data(stream, dy, w, params, dz, GradMode::kOverwrite);
+    NormSums sums(saved);
+    kernels.norm_conv2d_backward_data(stream, dy, w, params, x, saved.vectors(), dz, sums.sum_g, sums.sum_g_xhat);
     dy = Tensor();  // its memory is free for what follows
-    const Tensor sums = norm_sums_backward(pass, kernels, stream, saved, dz, ReluGate::recompute(), 1);
+    put_norm_gradients(pass, kernels, stream, saved, 1, sums);
     if (pass.needs(0)) put_data_gradient(pass, std::move(dz), sums);
   }
 
   // dx is written over dz, which then becomes x's gradient, or is added to the one that is there.
-  void put_data_gradient(BackwardPass& pass, Tensor dz, const Tensor& sums) const {
+  void put_data_gradient(BackwardPass& pass, Tensor dz, const NormSums& sums) const {
     {
       GradTarget in_place{dz, GradMode::kOverwrite}, no_residual;
       norm_apply_backward(kernels, stream, saved, dz, ReluGate::recompute(), sums, in_place, no_residual);
@@ -64,13 +65,19 @@ Var norm_conv2d(Context& ctx, const Var& x, const BatchNormState& state, double 
     check_shape(kOp, "beta and statistics", vector->shape(), {x.value.shape()[1]});
   check_norm_state(kOp, x.value, state);
   check_dtype(kOp, "w", w.value, x.value.dtype());
-  SavedNorm saved = norm_statistics(ctx, kOp, x.value, state, eps);
+  SavedNorm saved = norm_statistics(ctx, kOp, x, state, eps);
   const Var gamma = ctx.use(state.gamma), beta = ctx.use(state.beta);
   Tensor y = Tensor::empty(shape, x.value.dtype(), x.value.device());
-  ctx.kernels.norm_conv2d_forward(ctx.stream, x.value, saved.vectors(), w.value, params, y);
-  if (!ctx.recording()) return {std::move(y)};
+  ConvolutionMoments moments(ctx, x.value, w.value, params, y, true);
+  if (moments)
+    ctx.kernels.norm_conv2d_forward_moments(ctx.stream, x.value, saved.vectors(), w.value, params, y, moments.mean(), moments.m2());
+  else
+    ctx.kernels.norm_conv2d_forward(ctx.stream, x.value, saved.vectors(), w.value, params, y);
+  if (!ctx.recording()) return {std::move(y), -1, moments.take()};
   const Var* const inputs[] = {&x, &gamma, &beta, &w};
-  return ctx.tape->record(std::move(y), inputs, NormConv2dBackward{ctx.kernels, ctx.stream, std::move(saved), w.value, params});
+  Var result = ctx.tape->record(std::move(y), inputs, NormConv2dBackward{ctx.kernels, ctx.stream, std::move(saved), w.value, params});
+  result.moments = moments.take();
+  return result;
 }
 
 namespace {

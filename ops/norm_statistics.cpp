@@ -18,12 +18,18 @@ void use_running_statistics(Context& ctx, const BatchNormState& state, double ep
   ctx.kernels.batch_norm_inv_std(ctx.stream, var, 1.0, eps, saved.inv_std, {});
 }
 
-void use_batch_statistics(Context& ctx, std::string_view op, const BatchNormState& state, double eps, SavedNorm& saved) {
+Tensor half_of(const Tensor& sums, int half) {
+  const Shape channels{sums.shape()[1]};
+  return sums.view(channels, sums.dtype(), static_cast<std::size_t>(half) * sums.nbytes() / 2);
+}
+
+void use_batch_statistics(Context& ctx, std::string_view op, const Tensor& known, const BatchNormState& state, double eps,
+                          SavedNorm& saved) {
   const Tensor& x = saved.x;
   const Shape channels{x.shape()[1]};
   const auto vector = [&] { return Tensor::empty(channels, stats_dtype(x.dtype()), x.device()); };
-  Tensor mean = vector(), m2 = vector(), inv_std = vector();
-  ctx.kernels.batch_norm_moments(ctx.stream, x, mean, m2);
+  Tensor mean = known ? half_of(known, 0) : vector(), m2 = known ? half_of(known, 1) : vector(), inv_std = vector();
+  if (!known) ctx.kernels.batch_norm_moments(ctx.stream, x, mean, m2);
   double count = static_cast<double>(x.shape()[0] * x.shape()[2] * x.shape()[3]);
   if (ctx.norm_sync != nullptr) count = ctx.norm_sync->merge_moments(count, mean, m2);
   if (count < 2)
@@ -49,11 +55,6 @@ void put_parameter_gradient(BackwardPass& pass, Kernels& kernels, Stream stream,
   kernels.accumulate(stream, sum, target.grad, target.mode);
 }
 
-Tensor half_of(const Tensor& sums, int half) {
-  const Shape channels{sums.shape()[1]};
-  return sums.view(channels, sums.dtype(), static_cast<std::size_t>(half) * sums.nbytes() / 2);
-}
-
 }  // namespace
 
 void check_norm_state(std::string_view op, const Tensor& x, const BatchNormState& state) {
@@ -65,29 +66,27 @@ void check_norm_state(std::string_view op, const Tensor& x, const BatchNormState
   check_dtype(op, state.running_var.name, state.running_var.value, stats);
 }
 
-SavedNorm norm_statistics(Context& ctx, std::string_view op, const Tensor& x, const BatchNormState& state, double eps) {
-  SavedNorm saved{.x = x, .gamma = state.gamma.value, .beta = state.beta.value, .mean = {}, .inv_std = {}};
+SavedNorm norm_statistics(Context& ctx, std::string_view op, const Var& x, const BatchNormState& state, double eps) {
+  SavedNorm saved{.x = x.value, .gamma = state.gamma.value, .beta = state.beta.value, .mean = {}, .inv_std = {}};
   if (ctx.training)
-    use_batch_statistics(ctx, op, state, eps, saved);
+    use_batch_statistics(ctx, op, ctx.norm_sync == nullptr ? x.moments : Tensor(), state, eps, saved);  // merging changes them
   else
     use_running_statistics(ctx, state, eps, saved);
   return saved;
 }
 
-Tensor norm_sums_backward(BackwardPass& pass, Kernels& kernels, Stream stream, const SavedNorm& saved, const Tensor& dy,
-                          const ReluGate& gate, int gamma_input) {
-  Tensor sums = Tensor::empty({2, saved.x.shape()[1]}, saved.mean.dtype(), saved.x.device());
-  Tensor sum_g = half_of(sums, 0), sum_g_xhat = half_of(sums, 1);
-  kernels.batch_norm_backward_sums(stream, dy, gate, saved.x, saved.vectors(), sum_g, sum_g_xhat);
-  put_parameter_gradient(pass, kernels, stream, gamma_input, sum_g_xhat);
-  put_parameter_gradient(pass, kernels, stream, gamma_input + 1, sum_g);
-  if (saved.sync != nullptr) saved.sync->sum(sums);
-  return sums;
+NormSums::NormSums(const SavedNorm& saved)
+    : both(Tensor::empty({2, saved.x.shape()[1]}, saved.mean.dtype(), saved.x.device())), sum_g(half_of(both, 0)), sum_g_xhat(half_of(both, 1)) {}
+
+void put_norm_gradients(BackwardPass& pass, Kernels& kernels, Stream stream, const SavedNorm& saved, int gamma_input, NormSums& sums) {
+  put_parameter_gradient(pass, kernels, stream, gamma_input, sums.sum_g_xhat);
+  put_parameter_gradient(pass, kernels, stream, gamma_input + 1, sums.sum_g);
+  if (saved.sync != nullptr) saved.sync->sum(sums.both);
 }
 
 void norm_apply_backward(Kernels& kernels, Stream stream, const SavedNorm& saved, const Tensor& dy, const ReluGate& gate,
-                         const Tensor& sums, GradTarget& dx, GradTarget& dresidual) {
-  kernels.batch_norm_backward_apply(stream, dy, gate, saved.x, saved.vectors(), half_of(sums, 0), half_of(sums, 1),
+                         const NormSums& sums, GradTarget& dx, GradTarget& dresidual) {
+  kernels.batch_norm_backward_apply(stream, dy, gate, saved.x, saved.vectors(), sums.sum_g, sums.sum_g_xhat,
                                     saved.count, dx.grad, dx.mode, dresidual.grad, dresidual.mode);
 }
 

@@ -21,17 +21,23 @@ struct SavedNorm {
 // Checks shapes and dtypes of x and state; throws UserError in the name of `op`.
 void check_norm_state(std::string_view op, const Tensor& x, const BatchNormState& state);
 
-// In training the batch's statistics (the group's with norm_sync: blocks until all its shards are here), which also go to
+// In training the batch's statistics (x's moments if the kernel that made it left them; the group's with norm_sync: blocks until all its shards are here), which also go to
 // Context::observations; else the running ones. Fewer than two values per channel in training are a UserError.
-SavedNorm norm_statistics(Context& ctx, std::string_view op, const Tensor& x, const BatchNormState& state, double eps);
+SavedNorm norm_statistics(Context& ctx, std::string_view op, const Var& x, const BatchNormState& state, double eps);
 
-// dgamma and dbeta from this shard's sums into inputs `gamma_input` and the next; returns the sums (2, C): g and g * xhat,
-// the group's if there is one. Blocks as norm_statistics does.
-Tensor norm_sums_backward(BackwardPass& pass, Kernels& kernels, Stream stream, const SavedNorm& saved, const Tensor& dy,
-                          const ReluGate& gate, int gamma_input);
+// The sums of g and of g * xhat over a shard, both (C), next to each other; uninitialised.
+struct NormSums {
+  explicit NormSums(const SavedNorm& saved);
+  Tensor both;  // (2, C)
+  Tensor sum_g, sum_g_xhat;
+};
+
+// dgamma and dbeta from this shard's sums into inputs `gamma_input` and the next; then the sums are made the group's if there
+// is one: blocks as norm_statistics does.
+void put_norm_gradients(BackwardPass& pass, Kernels& kernels, Stream stream, const SavedNorm& saved, int gamma_input, NormSums& sums);
 
 // dx (and dresidual, if its mode is not kSkip) from the sums. dx may be dy's memory when its mode is kOverwrite.
 void norm_apply_backward(Kernels& kernels, Stream stream, const SavedNorm& saved, const Tensor& dy, const ReluGate& gate,
-                         const Tensor& sums, GradTarget& dx, GradTarget& dresidual);
+                         const NormSums& sums, GradTarget& dx, GradTarget& dresidual);
 
 }  // namespace lockstep

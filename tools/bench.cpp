@@ -21,7 +21,8 @@ void add_bench(CLI::App& app, Run& run) {
 void add_bench_options(CLI::App& command, BenchFlags& flags) {
   BenchOptions& options = flags.options;
   CLI::Option* config = command.add_option("--config", flags.config.file, "Measure this config's job instead of made-up images");
-  command.add_option("--set", flags.config.set, "With --config: override one value (repeatable)")->allow_extra_args(false)->needs(config);
+  command.add_option("--set", flags.config.set, "Override one value of the config, also of the one that the options below make (repeatable)")
+      ->allow_extra_args(false);
   command.add_option("--data", flags.config.data, "With --config: folder of the training data")->needs(config);
   const auto add = [&](const char* name, auto& value, const char* text) {
     return command.add_option(name, value, text)->capture_default_str()->excludes(config);
@@ -33,8 +34,8 @@ void add_bench_options(CLI::App& command, BenchFlags& flags) {
   add("--size", options.size, "Height and width of the images")->check(CLI::PositiveNumber);
   add("--channels", options.channels, "Colour channels");
   add("--classes", options.classes, "Classes")->check(CLI::PositiveNumber);
-  add("--dtype", options.dtype, "f32, bf16 or f64");
-  add("--backend", options.backend, "AUTO, FAST or REFERENCE");
+  add("--dtype", options.dtype, "f32, bf16, f16 (with CUDA) or f64");
+  add("--backend", options.backend, "AUTO, FAST, REFERENCE or CUDA");
   add("--reduction", options.reduction, "EXACT or FAST");
   add("--wire", options.wire, "FP32 or BF16");
   add("--norm-scope", options.norm_scope, "SHARD or GLOBAL");
@@ -47,6 +48,7 @@ void add_bench_options(CLI::App& command, BenchFlags& flags) {
 
 BenchOptions bench_options(const BenchFlags& flags) {
   BenchOptions options = flags.options;
+  options.set = flags.config.set;
   if (!flags.config.file.empty()) options.config = load_and_validate(flags.config);
   return options;
 }

@@ -26,7 +26,7 @@ struct LayerRow {
 
 int pass_of(const OpCall& call) {
   const std::string_view name = call.name;
-  return name.ends_with("forward") ? 0 : name.ends_with("backward_data") ? 1 : 2;
+  return name.ends_with("forward") || name.ends_with("forward_moments") ? 0 : name.ends_with("backward_data") ? 1 : 2;
 }
 
 bool same_layer(const OpGroup& a, const OpGroup& b) {

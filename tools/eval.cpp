@@ -61,12 +61,13 @@ int run_eval(const EvalOptions& options) {
     const int classes = counters.count("classes") > 0 ? static_cast<int>(counters.at("classes")) : 0;
     const std::unique_ptr<Source> source = open_split(config, Split::kEval, classes);
     const ImageSize image = image_size(config, *source);
-    Network network = make_network(config, image, classes);
+    Network network = make_network(config, image, classes, pick_gpu(config, comm));
     TrainingState saved;
     load_checkpoint(posix_fs(), info.path, saved);
     restore_model(saved.model, *network.model);
     network.renew_compute_copies();
-    const EvalLoaderOptions loading = eval_loader_options(config, image, comm.rank(), comm.size());
+    network.to_device();
+    const EvalLoaderOptions loading = eval_loader_options(config, image, comm.rank(), comm.size(), network);
     EvalLoader loader(*source, loading);
     const EvalResult result = evaluate(network, loader, source->size(), loading.batch, comm);
     if (comm.rank() == 0) print_result(options, info, result);

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "distributed/launch_environment.h"
+#include "proto/config.pb.h"
 #include "tools/report_error.h"
 
 namespace lockstep {
@@ -32,6 +33,19 @@ void end_abandoned(int rank, ExitCode code, const std::string& message) {
 }
 
 }  // namespace
+
+JobOptions job_options(const proto::Config& config) {
+  JobOptions options{.deadline_s = config.distributed().deadline_s()};
+  switch (config.distributed().communicator()) {
+    case proto::Distributed::AUTO:
+      options.kind = config.backend() == proto::Config::CUDA ? CommunicatorKind::kNccl : CommunicatorKind::kAuto;
+      break;
+    case proto::Distributed::LOCAL: options.kind = CommunicatorKind::kLocal; break;
+    case proto::Distributed::MPI: options.kind = CommunicatorKind::kMpi; break;
+    case proto::Distributed::NCCL: options.kind = CommunicatorKind::kNccl; break;
+  }
+  return options;
+}
 
 int launched_rank() { return detect_launcher([](const char* name) { return std::getenv(name); }).rank.value_or(0); }
 

@@ -9,10 +9,17 @@
 
 namespace lockstep {
 
+namespace proto {
+class Config;
+}
+
 struct JobOptions {
   CommunicatorKind kind = CommunicatorKind::kAuto;
   double deadline_s = 300;  // for each collective operation
 };
+
+// What the config says about ranks: carrier and deadline.
+JobOptions job_options(const proto::Config& config);
 
 // Starts the communicator, runs body on it, ends cleanly. The exit code that body returns must be the same on all ranks.
 int run_job(const JobOptions& options, const std::function<int(Communicator&)>& body);

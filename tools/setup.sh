@@ -4,6 +4,7 @@
 #
 #   tools/setup.sh           to build and train
 #   tools/setup.sh --tests   also what the tests need
+#   tools/setup.sh --cuda    also what preset cuda needs: checks the toolkit, cuDNN and NCCL, fetches cudnn-frontend's headers
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 
@@ -16,7 +17,16 @@ build_packages=(
 test_packages=(libgtest-dev libgmock-dev python3-venv iproute2 procps)
 
 packages=("${build_packages[@]}")
-if [[ ${1:-} == --tests ]]; then packages+=("${test_packages[@]}"); fi
+for argument in "$@"; do
+  case $argument in
+    --tests) packages+=("${test_packages[@]}") ;;
+    --cuda) "$(dirname "$0")/setup_cuda.sh" || exit $? ;;
+    *)
+      echo "setup: got '$argument', want --tests or --cuda" >&2
+      exit 64
+      ;;
+  esac
+done
 
 missing=()
 for package in "${packages[@]}"; do

@@ -30,17 +30,6 @@ struct TrainOptions {
   std::optional<ProfileOptions> profile;
 };
 
-JobOptions job_options(const proto::Config& config) {
-  JobOptions options;
-  switch (config.distributed().communicator()) {
-    case proto::Distributed::AUTO: options.kind = CommunicatorKind::kAuto; break;
-    case proto::Distributed::LOCAL: options.kind = CommunicatorKind::kLocal; break;
-    case proto::Distributed::MPI: options.kind = CommunicatorKind::kMpi; break;
-  }
-  options.deadline_s = config.distributed().deadline_s();
-  return options;
-}
-
 nlohmann::ordered_json summary(const TrainOutcome& outcome, int ranks) {
   nlohmann::ordered_json object{{"run_dir", outcome.run_dir}, {"step", outcome.step}, {"total_steps", outcome.total_steps},
                                 {"stopped", outcome.stopped}, {"ranks", ranks},       {"digest", outcome.digest},

@@ -18,9 +18,9 @@ namespace {
 constexpr int kMinTimedSteps = 3;
 
 std::string precision_of(const std::string& dtype) {
-  static const std::map<std::string, std::string> names{{"f32", "FP32"}, {"bf16", "BF16"}, {"f64", "FP64"}};
+  static const std::map<std::string, std::string> names{{"f32", "FP32"}, {"bf16", "BF16"}, {"f16", "FP16"}, {"f64", "FP64"}};
   const auto found = names.find(dtype);
-  if (found == names.end()) throw UserError("bench: --dtype: got '" + dtype + "', want f32, bf16 or f64");
+  if (found == names.end()) throw UserError("bench: --dtype: got '" + dtype + "', want f32, bf16, f16 or f64");
   return found->second;
 }
 
@@ -39,16 +39,26 @@ LoadedConfig bench_config(const BenchOptions& options, int ranks) {
       precision_of(options.dtype), options.backend, options.threads, options.model, options.classes, options.base_width,
       options.norm_scope, options.size, options.size, options.channels, global_batch * 8, options.classes, global_batch,
       options.batch / options.accumulate, options.reduction, options.wire);
-  LoadedConfig loaded = parse_config(text, "bench options");
+  std::vector<ConfigOverride> overrides;
+  for (const std::string& assignment : options.set) overrides.push_back(parse_override(assignment));
+  LoadedConfig loaded = parse_config(text, "bench options", overrides);
   validate(loaded);
   return loaded;
+}
+
+Session job_session(const BenchOptions& options, Communicator& comm) {
+  LoadedConfig loaded = bench_config(options, comm.size());
+  const int gpu = pick_gpu(loaded.config(), comm);
+  Session session = make_session(std::move(loaded), comm.size(), gpu);
+  to_device(session);
+  return session;
 }
 
 }  // namespace
 
 BenchJob::BenchJob(const BenchOptions& options, Communicator& comm)
-    : session_(make_session(bench_config(options, comm.size()), comm.size())),
-      runner_(session_.config(), session_.plan, session_.network, *session_.optimizer, comm),
+    : session_(job_session(options, comm)),
+      runner_(make_step_runner(session_.config(), session_.plan, session_.network, *session_.optimizer, comm)),
       loader_(*session_.train_source, train_loader_options(session_, comm.rank(), 0)) {}
 
 BenchJob::Timed BenchJob::step() {
@@ -56,8 +66,14 @@ BenchJob::Timed BenchJob::step() {
   // Past the config's last step the rate stays what it was: a benchmark may run longer than the schedule.
   const double lr = session_.schedule->lr(std::min(step, session_.plan.total_steps - 1));
   const std::int64_t begin = steady_ns();
-  const StepResult result = runner_.run(step, lr, loader_);
-  return {static_cast<double>(steady_ns() - begin) * 1e-6, result.times};
+  runner_->submit(step, lr, loader_);
+  const std::optional<StepResult> result = runner_->take(false);
+  return {static_cast<double>(steady_ns() - begin) * 1e-6, result ? result->times : StepTimes{}};
+}
+
+void BenchJob::finish() {
+  while (runner_->take(true)) {
+  }
 }
 
 int BenchJob::warm_up(const BenchOptions& options, Communicator& comm) {

@@ -16,7 +16,7 @@
 namespace lockstep {
 
 struct BenchOptions {
-  std::optional<LoadedConfig> config;  // if given: the job; the next twelve are not looked at
+  std::optional<LoadedConfig> config;  // if given: the job; the next thirteen are not looked at
   std::string model = "resnet50";
   std::int64_t batch = 16;  // images per rank and step
   int accumulate = 1;       // shards that a rank runs one after the other, each of batch / accumulate images
@@ -24,12 +24,13 @@ struct BenchOptions {
   int size = 224;           // height and width
   int channels = 3;
   int classes = 1000;
-  std::string dtype = "f32";         // f32, bf16 or f64
-  std::string backend = "AUTO";      // AUTO, FAST, REFERENCE
+  std::string dtype = "f32";         // f32, bf16, f16 or f64
+  std::string backend = "AUTO";      // AUTO, FAST, REFERENCE, CUDA
   std::string reduction = "EXACT";   // EXACT or FAST
   std::string wire = "FP32";         // FP32 or BF16
   std::string norm_scope = "SHARD";  // SHARD or GLOBAL
   int threads = 1;                   // per rank
+  std::vector<std::string> set;      // "path=value": changes of the config that these options make
   int warmup = 2;
   int steps = 5;
   double seconds = 0;  // > 0: as many steps as take about this long (at least 3), instead of `steps`
@@ -49,22 +50,24 @@ class BenchJob {
   // Collective. Throws UserError for options that do not fit together.
   BenchJob(const BenchOptions& options, Communicator& comm);
 
-  // The next training step: its wall-clock time in ms and its phases.
+  // The next training step: its wall-clock time in ms and its phases. On a GPU steps overlap with the host, which waits for the
+  // one before: one step's time means little, the median of several is a step's, and the phases are those of the step before.
   struct Timed {
     double ms = 0;
     StepTimes phases;
   };
   Timed step();
+  void finish();  // blocks until all steps are done
   // Runs the warm-up and returns how many steps to time; the same on every rank.
   int warm_up(const BenchOptions& options, Communicator& comm);
 
   Session& session() { return session_; }
-  StepRunner& runner() { return runner_; }
+  StepRunner& runner() { return *runner_; }
   BenchSubject subject() const;
 
  private:
   Session session_;
-  StepRunner runner_;
+  std::unique_ptr<StepRunner> runner_;
   Loader loader_;
   std::int64_t next_step_ = 0;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/accelerator.h"
 #include "proto/config.pb.h"
 
 namespace lockstep {
@@ -39,12 +40,19 @@ AugmentOptions eval_augment(const proto::EvalTransform& eval, const ImageSize& i
 
 }  // namespace
 
+MemoryPool* pinned_memory(const Network& network) {
+  const Device device = network.kernels->device();
+  return device == Device{} ? nullptr : &accelerator_of(device).pinned_pool();
+}
+
 LoaderOptions train_loader_options(const Session& session, int rank, std::int64_t start_step) {
   const proto::Data& data = session.config().data();
   const RunPlan& plan = session.plan;
   const int first = plan.first_shard(rank);
   // Batch norm over several shards keeps all of a rank's batches at once; one more lets the loader run ahead.
-  const int needed = plan.norm_shards > 1 ? plan.shards_per_rank + 1 : 2;
+  // So does a step on a GPU, whose batches are given back when they have been copied.
+  const bool all_at_once = plan.norm_shards > 1 || pinned_memory(session.network) != nullptr;
+  const int needed = all_at_once ? plan.shards_per_rank + 1 : 2;
   return {.seed = session.config().seed(),
           .shard_batch = plan.shard_batch,
           .global_batch = plan.global_batch,
@@ -55,16 +63,18 @@ LoaderOptions train_loader_options(const Session& session, int rank, std::int64_
           .augment = train_augment(data.augment(), image_size(session.config(), *session.train_source)),
           .threads = data.loader_threads(),
           .ring_depth = std::max(data.ring_slots(), needed),
-          .max_bad_samples = data.max_bad_samples()};
+          .max_bad_samples = data.max_bad_samples(),
+          .memory = pinned_memory(session.network)};
 }
 
-EvalLoaderOptions eval_loader_options(const proto::Config& config, const ImageSize& image, int rank, int world) {
+EvalLoaderOptions eval_loader_options(const proto::Config& config, const ImageSize& image, int rank, int world, const Network& network) {
   return {.batch = config.evaluation().batch() > 0 ? config.evaluation().batch() : config.batch().shard_batch(),
           .rank = rank,
           .world = world,
           .augment = eval_augment(config.data().eval(), image),
           .threads = config.data().loader_threads(),
-          .ring_depth = 2};
+          .ring_depth = 2,
+          .memory = pinned_memory(network)};
 }
 
 }  // namespace lockstep

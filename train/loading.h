@@ -13,6 +13,9 @@ namespace lockstep {
 LoaderOptions train_loader_options(const Session& session, int rank, std::int64_t start_step);
 
 // This rank's share of the evaluation set.
-EvalLoaderOptions eval_loader_options(const proto::Config& config, const ImageSize& image, int rank, int world);
+EvalLoaderOptions eval_loader_options(const proto::Config& config, const ImageSize& image, int rank, int world, const Network& network);
+
+// The host memory that the network's GPU copies from without blocking; null for a CPU.
+MemoryPool* pinned_memory(const Network& network);
 
 }  // namespace lockstep

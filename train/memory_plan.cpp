@@ -27,7 +27,7 @@ class RehearsalSink final : public GradSink, public ObservationSink {
   Tensor observation(const Buffer& buffer) override { return observations_[static_cast<std::size_t>(buffer.id)]; }
 
  private:
-  static Tensor like(const Tensor& tensor) { return Tensor::empty(tensor.shape(), tensor.dtype()); }
+  static Tensor like(const Tensor& tensor) { return Tensor::empty(tensor.shape(), tensor.dtype(), tensor.device()); }
   std::vector<Tensor> gradients_, observations_;
 };
 
@@ -51,15 +51,16 @@ int gradient_copies(const RunPlan& plan) {
 }
 
 std::size_t rehearse_pass(Network& network, const RunPlan& plan, const ImageSize& image) {
-  const Rehearsal rehearsal;
+  const Device device = network.kernels->device();
+  const Rehearsal rehearsal(device);
   RehearsalSink sink(*network.model);
   RehearsalNormSync norm_sync(plan.norm_shards);
   ShardPass pass(network, 0, plan.norm_shards > 1 ? &norm_sync : nullptr);
-  const ShardBatch batch{Tensor::empty({plan.shard_batch, image.channels, image.height, image.width}, DType::kU8),
-                         Tensor::empty({plan.shard_batch}, DType::kI32)};
+  const ShardBatch batch{Tensor::empty({plan.shard_batch, image.channels, image.height, image.width}, DType::kU8, device),
+                         Tensor::empty({plan.shard_batch}, DType::kI32, device)};
   const std::size_t before = rehearsal.peak_bytes();
   StepTimes times;
-  pass.train(batch, 0, 0, 0, sink, sink, [](const ShardSums&) {}, times);
+  pass.train(batch, 0, 0, 0, sink, sink, [](const Tensor&) {}, times);
   return rehearsal.peak_bytes() - before;
 }
 
@@ -67,7 +68,8 @@ std::size_t rehearse_pass(Network& network, const RunPlan& plan, const ImageSize
 
 MemoryPlan plan_memory(Network& network, const RunPlan& plan, const ImageSize& image) {
   MemoryPlan result;
-  result.held_bytes = cpu_pool().stats().in_use_bytes;
+  result.device = network.kernels->device();
+  result.held_bytes = pool_of(result.device).stats().in_use_bytes;
   for (const Parameter* parameter : network.model->parameters()) result.gradient_bytes += parameter->value.nbytes();
   result.gradient_bytes *= static_cast<std::size_t>(gradient_copies(plan));
   result.passes = plan.norm_shards > 1 ? plan.shards_per_rank : 1;
@@ -80,12 +82,13 @@ MemoryPlan plan_memory_of(Session& session) {
 }
 
 void prefault(const MemoryPlan& plan) {
-  if (plan.passes == 1) prefault_memory(plan.pass_bytes);
+  if (plan.passes == 1 && plan.device == Device{}) prefault_memory(plan.pass_bytes);
 }
 
 std::string describe_memory(const MemoryPlan& plan) {
   const auto megabytes = [](std::size_t nbytes) { return fmt::format("{:.{}f}", static_cast<double>(nbytes) * 1e-6, nbytes < 100'000'000 ? 1 : 0); };
-  return fmt::format("{} MB of tensors per rank at the peak: {} held, {} for gradients, {} for {}", megabytes(plan.peak_bytes()),
+  return fmt::format("{} MB of {} per rank at the peak: {} held, {} for gradients, {} for {}", megabytes(plan.peak_bytes()),
+                     plan.device == Device{} ? "tensors" : "GPU memory",
                      megabytes(plan.held_bytes), megabytes(plan.gradient_bytes),
                      megabytes(plan.pass_bytes * static_cast<std::size_t>(plan.passes)),
                      plan.passes == 1 ? "a shard's pass" : fmt::format("{} shards' passes", plan.passes));

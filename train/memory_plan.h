@@ -17,6 +17,7 @@
 namespace lockstep {
 
 struct MemoryPlan {
+  Device device;                   // whose memory
   std::size_t held_bytes = 0;      // tensors that exist already: weights, momentum, running statistics, the loader's ring
   std::size_t gradient_bytes = 0;  // all copies that adding a rank's shards needs
   std::size_t pass_bytes = 0;      // activations and scratch of one shard's pass, at their peak
@@ -25,7 +26,7 @@ struct MemoryPlan {
   std::size_t peak_bytes() const { return held_bytes + gradient_bytes + pass_bytes * static_cast<std::size_t>(passes); }
 };
 
-// To be called before the first step, when everything but the gradients has been made. Host memory only.
+// To be called before the first step, when everything but the gradients has been made. The memory of the network's device.
 MemoryPlan plan_memory(Network& network, const RunPlan& plan, const ImageSize& image);
 MemoryPlan plan_memory_of(Session& session);
 

@@ -3,9 +3,12 @@
 
 #include <fmt/format.h>
 
+#include "core/accelerator.h"
 #include "core/error.h"
 #include "cpu/fast/fast_kernels.h"
 #include "cpu/reference/reference_kernels.h"
+#include "cuda/cuda_backend.h"
+#include "distributed/communicator.h"
 #include "proto/config.pb.h"
 
 namespace lockstep {
@@ -18,10 +21,14 @@ DType dtype_of_precision(proto::Config::Precision precision) {
     case proto::Config::FP32: return DType::kF32;
     case proto::Config::FP64: return DType::kF64;
     case proto::Config::BF16: return DType::kBF16;
-    default: break;
+    case proto::Config::FP16: return DType::kF16;
   }
-  throw UserError("precision: got " + proto::Config::Precision_Name(precision) +
-                  ", but no backend in this build computes it; use BF16 or FP32");
+  return DType::kF32;
+}
+
+CudaOptions cuda_options(const proto::Config& config, int gpu) {
+  const proto::Cuda& cuda = config.cuda();
+  return {.device = gpu, .tf32 = cuda.tf32(), .fuse = cuda.fuse(), .time_choices = cuda.time_choices(), .plan_cache = cuda.plan_cache()};
 }
 
 // The ops read the weights of convolutions and matrix products in 16 bits; all else of the model stays as it is.
@@ -61,7 +68,19 @@ Stem stem_of(proto::Model::Stem stem) {
 
 }  // namespace
 
+void Network::to_device() {
+  const Device device = kernels->device();
+  for (Parameter* parameter : model->parameters()) {
+    parameter->value = lockstep::to_device(parameter->value, device);
+    if (parameter->compute && parameter->compute.device() != device)
+      parameter->compute = Tensor::empty(parameter->compute.shape(), parameter->compute.dtype(), device);
+  }
+  for (Buffer* buffer : model->buffers()) buffer->value = lockstep::to_device(buffer->value, device);
+  renew_compute_copies();
+}
+
 void Network::renew_compute_copies() {
+  if (model->parameters().empty() || model->parameters()[0]->value.device() != kernels->device()) return;
   for (Parameter* parameter : model->parameters())
     if (parameter->compute) kernels->convert({}, parameter->value, parameter->compute);
 }
@@ -72,16 +91,23 @@ ImageSize image_size(const proto::Config& config, const Source& source) {
   return {pick(data.height(), source.height(), kDefaultSide), pick(data.width(), source.width(), kDefaultSide), source.channels()};
 }
 
-std::unique_ptr<Kernels> make_kernels(const proto::Config& config) {
+int pick_gpu(const proto::Config& config, const Communicator& comm) {
+  if (config.backend() != proto::Config::CUDA) return 0;
+  return config.cuda().device() >= 0 ? config.cuda().device() : comm.local_rank();
+}
+
+std::unique_ptr<Kernels> make_kernels(const proto::Config& config, int gpu) {
+  if (config.backend() == proto::Config::CUDA) return make_cuda_kernels(cuda_options(config, gpu));
   if (config.backend() == proto::Config::REFERENCE) return make_reference_kernels();
   return make_fast_kernels(FastOptions{.threads = config.threads_per_rank(), .winograd = config.convolution() != proto::Config::DIRECT});
 }
 
-Network make_network(const proto::Config& config, const ImageSize& image, int classes) {
+Network make_network(const proto::Config& config, const ImageSize& image, int classes, int gpu) {
   const proto::Model& model = config.model();
   Network network;
   network.dtype = dtype_of_precision(config.precision());
-  network.kernels = make_kernels(config);
+  network.kernels = make_kernels(config, gpu);
+  if (network.dtype == DType::kF16) network.loss_scale.scale = config.loss_scaling().initial();
   network.mean = per_channel(config.data().mean(), image.channels, 0.5, "data.mean");
   network.std = per_channel(config.data().std(), image.channels, 0.25, "data.std");
   network.model = make_model({.name = model.name(),

@@ -8,8 +8,11 @@
 #include "data/source.h"
 #include "models/model.h"
 #include "ops/kernels.h"
+#include "train/loss_scale.h"
 
 namespace lockstep {
+
+class Communicator;
 
 namespace proto {
 class Config;
@@ -21,8 +24,13 @@ struct Network {
   std::vector<float> mean, std;  // per channel, pixels counted from 0 to 1
   DType dtype = DType::kF32;  // of activations; parameters have stats_dtype(dtype), and 16-bit copies if that differs
 
-  // To be called whenever parameters were set by anything but the optimizer.
+  LossScale loss_scale;       // with f16: what the next step begins with
+
+  // To be called whenever parameters were set by anything but the optimizer. Does nothing before to_device.
   void renew_compute_copies();
+  // Parameters and buffers into the memory of the backend's device, and their compute copies; after that host code can't read
+  // them but by to_host. Does nothing for a CPU. Blocks.
+  void to_device();
 };
 
 // Size of the images that the network sees: the config's, or what the source stores, or 224.
@@ -31,10 +39,15 @@ struct ImageSize {
 };
 ImageSize image_size(const proto::Config& config, const Source& source);
 
-std::unique_ptr<Kernels> make_kernels(const proto::Config& config);
+// Which GPU this rank uses with backend: CUDA: cuda.device, or the rank's number on its machine. 0 otherwise.
+int pick_gpu(const proto::Config& config, const Communicator& comm);
 
-// Builds the model (parameters initialised from the seed). Throws UserError for what does not fit together.
-Network make_network(const proto::Config& config, const ImageSize& image, int classes);
+// `gpu`: index of the device for backend: CUDA (pick_gpu). Throws EnvironmentError when it can't be used.
+std::unique_ptr<Kernels> make_kernels(const proto::Config& config, int gpu = 0);
+
+// Builds the model (parameters initialised from the seed, on the host: to_device follows once they are what they should be).
+// Throws UserError for what does not fit together.
+Network make_network(const proto::Config& config, const ImageSize& image, int classes, int gpu = 0);
 
 // Opens the split that the config names. `classes`: labels must be below it; 0: the config's, or what the data has. The
 // evaluation split must be given the training split's: it need not show every class. Throws UserError as data/source.h says.

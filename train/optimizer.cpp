@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "core/accelerator.h"
 #include "core/error.h"
 #include "proto/config.pb.h"
 
@@ -87,7 +88,11 @@ double SgdOptimizer::gradient_norm(Kernels& kernels, Stream stream, const Gradie
   return std::sqrt(norm_result_.host<double>()[0]);
 }
 
-void SgdOptimizer::step(Kernels& kernels, Stream stream, double lr, double norm, const GradientOf& gradient) {
+void SgdOptimizer::to_device(Device device) {
+  for (Tensor& momentum : momentum_) momentum = lockstep::to_device(momentum, device);
+}
+
+void SgdOptimizer::list_tensors(double lr, const GradientOf& gradient) {
   tensors_.clear();
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     tensors_.push_back({.value = parameters_[i]->value,
@@ -96,6 +101,15 @@ void SgdOptimizer::step(Kernels& kernels, Stream stream, double lr, double norm,
                         .grad = gradient(*parameters_[i]),
                         .weight_decay = rules_[i].weight_decay,
                         .lr = lr * rules_[i].lr_multiplier});
+}
+
+std::vector<SgdTensor> SgdOptimizer::tensors(const GradientOf& gradient) {
+  list_tensors(1, gradient);
+  return tensors_;
+}
+
+void SgdOptimizer::step(Kernels& kernels, Stream stream, double lr, double norm, const GradientOf& gradient) {
+  list_tensors(lr, gradient);
   SgdParams params = params_;
   if (clip_norm_ > 0 && norm > clip_norm_) params.grad_scale = clip_norm_ / norm;
   kernels.sgd_step(stream, tensors_, params);

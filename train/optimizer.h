@@ -41,10 +41,18 @@ class SgdOptimizer {
   // One update at rate `lr`; gradients are scaled down to clip_norm if `norm` is longer.
   void step(Kernels& kernels, Stream stream, double lr, double norm, const GradientOf& gradient);
 
+  void to_device(Device device);  // the momentum's memory; blocks
+
+  // What finish_step (ops/kernels.h) needs, for steps on a device: tensors with their rates relative to the schedule's.
+  std::vector<SgdTensor> tensors(const GradientOf& gradient);
+  UpdateRule rule() const { return {.momentum = params_.momentum, .nesterov = params_.nesterov, .clip_norm = clip_norm_}; }
+
   const std::vector<Tensor>& momentum() const { return momentum_; }  // by parameter id
   const std::vector<ParameterRule>& rules() const { return rules_; }
 
  private:
+  void list_tensors(double lr, const GradientOf& gradient);  // into tensors_
+
   std::vector<Parameter*> parameters_;
   std::vector<ParameterRule> rules_;
   std::vector<Tensor> momentum_;

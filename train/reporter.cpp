@@ -23,12 +23,12 @@ double peak_resident_gb() {
 
 // Sums since the last line.
 struct Interval {
-  double steps = 0, loss = 0, top1 = 0, top5 = 0, grad_norm = 0;
+  double steps = 0, loss = 0, top1 = 0, top5 = 0, grad_norm = 0;  // steps that loss scaling skipped are not counted
 };
 
 // Clock readings since the last line: never saved, never compared.
 struct IntervalTimes {
-  double wall_ns = 0, data_ns = 0, reduce_ns = 0;
+  double wall_ns = 0, data_ns = 0, reduce_ns = 0, device_ns = 0;
   std::int64_t steps = 0;
 };
 
@@ -46,6 +46,8 @@ class Reporter::Impl {
  public:
   Impl(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step, std::FILE* console)
       : plan_(session.plan),
+        gpu_(session.config().backend() == proto::Config::CUDA),
+        fp16_(session.config().precision() == proto::Config::FP16),
         every_steps_(session.config().logging().every_steps()),
         metrics_(run_dir, metrics_options(session.config().logging(), resume_step)),
         progress_([console](std::string_view text) { std::fwrite(text.data(), 1, text.size(), console); std::fflush(console); },
@@ -78,17 +80,31 @@ class Reporter::Impl {
     mark_ns_ = now;
     train_ns_ += elapsed;
     ++trained_steps_;
+    if (result.skipped) tell_skipped(result);
+    if (!result.skipped) add(result);
+    times_.steps += 1;
+    times_.wall_ns += elapsed;
+    times_.data_ns += static_cast<double>(result.times.data_ns);
+    times_.reduce_ns += static_cast<double>(result.times.reduce_ns);
+    times_.device_ns += static_cast<double>(result.times.device_ns);
+    progress_.step_done(steps_done, plan_.epoch_of(steps_done));
+    loss_scale_ = result.loss_scale;
+    skipped_steps_ = result.skipped_steps;
+    if (steps_done % every_steps_ == 0 || steps_done == plan_.total_steps) write_interval(lr);
+  }
+
+  void add(const StepResult& result) {
     interval_.steps += 1;
     interval_.loss += result.loss;
     interval_.top1 += result.top1;
     interval_.top5 += result.top5;
     interval_.grad_norm += result.grad_norm;
-    times_.steps += 1;
-    times_.wall_ns += elapsed;
-    times_.data_ns += static_cast<double>(result.times.data_ns);
-    times_.reduce_ns += static_cast<double>(result.times.reduce_ns);
-    progress_.step_done(steps_done, plan_.epoch_of(steps_done));
-    if (steps_done % every_steps_ == 0 || steps_done == plan_.total_steps) write_interval(lr);
+  }
+
+  // The first few are how the scale is found: they are told, and nobody need worry.
+  void tell_skipped(const StepResult& result) {
+    warn(fmt::format("step {} skipped: a gradient overflowed at loss scale {:g}, which is halved ({} skipped so far)", result.step,
+                     result.loss_scale, result.skipped_steps));
   }
 
   void evaluated(std::int64_t step, const EvalResult& result, bool is_best) {
@@ -140,17 +156,21 @@ class Reporter::Impl {
   }
 
   void write_interval(double lr) {
-    const double n = interval_.steps;
+    const double n = interval_.steps > 0 ? interval_.steps : 1;
     record(MetricKind::kTrain, step_, {{"loss", interval_.loss / n},
                                        {"top1", interval_.top1 / n},
                                        {"lr", lr},
                                        {"grad_norm", interval_.grad_norm / n}});
     const auto steps = static_cast<double>(times_.steps);
     const double wait_frac = times_.wall_ns > 0 ? times_.data_ns / times_.wall_ns : 0;
-    record(MetricKind::kPerf, step_, {{"images_per_sec", steps * static_cast<double>(plan_.global_batch) / (times_.wall_ns * 1e-9)},
-                                      {"input_wait_frac", wait_frac},
-                                      {"allreduce_exposed_ms", times_.reduce_ns / steps * 1e-6},
-                                      {"host_peak_gb", peak_resident_gb()}});
+    std::vector<std::pair<std::string, MetricValue>> perf{{"images_per_sec", steps * static_cast<double>(plan_.global_batch) / (times_.wall_ns * 1e-9)},
+                                                          {"input_wait_frac", wait_frac},
+                                                          {"allreduce_exposed_ms", times_.reduce_ns / steps * 1e-6},
+                                                          {"host_peak_gb", peak_resident_gb()}};
+    if (gpu_) perf.emplace_back("gpu_ms", times_.device_ns / steps * 1e-6);
+    if (fp16_) perf.emplace_back("loss_scale", loss_scale_);
+    if (fp16_) perf.emplace_back("skipped_steps", skipped_steps_);
+    record(MetricKind::kPerf, step_, std::move(perf));
     metrics_.flush();
     progress_.report(step_, plan_.epoch_of(step_), {interval_.loss / n, interval_.top1 / n, lr, wait_frac});
     interval_ = {};
@@ -158,12 +178,15 @@ class Reporter::Impl {
   }
 
   const RunPlan& plan_;
+  const bool gpu_, fp16_;
   std::int64_t every_steps_;
   MetricsLog metrics_;
   ProgressDisplay progress_;
   Interval interval_;
   IntervalTimes times_;
   std::int64_t step_ = 0;
+  double loss_scale_ = 1;  // of the last step
+  std::int64_t skipped_steps_ = 0;
   std::int64_t mark_ns_ = 0;  // when the step under way began
   double train_ns_ = 0;
   std::int64_t trained_steps_ = 0;

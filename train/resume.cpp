@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <map>
+#include <sstream>
+
 #include "core/error.h"
 #include "proto/config.pb.h"
 
@@ -37,7 +40,26 @@ void broadcast_tensor(Tensor tensor, Communicator& comm, const std::string& name
   comm.broadcast({static_cast<std::byte*>(tensor.ptr()), tensor.nbytes()}, 0, "resume: " + name);
 }
 
-void broadcast_session(Session& session, Communicator& comm) {
+// "problem\tchoice\n" of each.
+std::string choices_text(const std::map<std::string, std::string>& choices) {
+  std::string text;
+  for (const auto& [problem, choice] : choices) text += problem + '\t' + choice + '\n';
+  return text;
+}
+
+std::map<std::string, std::string> parse_choices(const std::string& text) {
+  std::map<std::string, std::string> choices;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t tab = line.find('\t');
+    choices[line.substr(0, tab)] = line.substr(tab + 1);
+  }
+  return choices;
+}
+
+void broadcast_session(Session& session, const std::map<std::string, std::string>& choices, Communicator& comm) {
+  session.network.kernels->use_choices(parse_choices(comm.broadcast_string(choices_text(choices), 0, "resume: choices")));
+  session.network.loss_scale = comm.broadcast_value(session.network.loss_scale, 0, "resume: loss scale");
   for (Parameter* parameter : session.network.model->parameters()) broadcast_tensor(parameter->value, comm, parameter->name);
   for (Buffer* buffer : session.network.model->buffers()) broadcast_tensor(buffer->value, comm, buffer->name);
   for (const Tensor& momentum : session.optimizer->momentum()) broadcast_tensor(momentum, comm, "momentum");
@@ -73,7 +95,7 @@ RunPosition resume_everywhere(Session& session, const std::optional<CheckpointIn
   position.last_eval_step = header.last_eval_step;
   position.best_top1 = header.best_top1;
   if (header.resumed != 0) {
-    broadcast_session(session, comm);
+    broadcast_session(session, from ? from->manifest.facts.contract.choices : std::map<std::string, std::string>{}, comm);
     session.network.renew_compute_copies();
   }
   return position;

@@ -5,9 +5,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <bit>
 #include <cstring>
 #include <map>
 
+#include "core/accelerator.h"
 #include "core/error.h"
 #include "distributed/gradient_reducer.h"
 #include "proto/config.pb.h"
@@ -36,6 +38,7 @@ RunContract contract_of(const Session& session) {
   contract.dataset_digest = session.train_source ? session.train_source->digest() : "";
   contract.config_digest = config_digest(config);
   contract.config_text = effective_config_text(session.loaded);
+  contract.choices = session.network.kernels->choices();
   return contract;
 }
 
@@ -62,6 +65,21 @@ void add_batch_counters(const Model& model, std::int64_t step, std::vector<Named
   }
 }
 
+// A scale may be any double: its bits are saved.
+constexpr const char *kScaleBits = "loss_scale_bits", *kScaleGoodSteps = "loss_scale_good_steps", *kScaleSkipped = "loss_scale_skipped";
+
+void save_loss_scale(const LossScale& scale, std::map<std::string, std::int64_t>& counters) {
+  counters[kScaleBits] = std::bit_cast<std::int64_t>(scale.scale);
+  counters[kScaleGoodSteps] = scale.good_steps;
+  counters[kScaleSkipped] = scale.skipped;
+}
+
+void restore_loss_scale(const std::map<std::string, std::int64_t>& counters, LossScale& scale) {
+  const auto found = counters.find(kScaleBits);
+  if (found == counters.end()) return;  // saved by a run without: begins with the config's
+  scale = {std::bit_cast<double>(found->second), counters.at(kScaleGoodSteps), counters.at(kScaleSkipped)};
+}
+
 using TensorsByName = std::map<std::string, const Tensor*>;
 
 TensorsByName by_name(const std::vector<NamedTensor>& tensors) {
@@ -84,7 +102,12 @@ void copy_saved(const TensorsByName& saved, const std::string& name, Tensor& tar
 
 }  // namespace
 
-Session make_session(LoadedConfig loaded, int ranks) {
+void to_device(Session& session) {
+  session.network.to_device();
+  session.optimizer->to_device(session.network.kernels->device());
+}
+
+Session make_session(LoadedConfig loaded, int ranks, int gpu) {
   const proto::Config& config = loaded.config();
   check_world_size(config.batch().global_batch() / config.batch().shard_batch(), ranks,
                    config.distributed().reduction() == proto::Distributed::EXACT ? ReduceOrder::kFixedTree : ReduceOrder::kFast);
@@ -95,7 +118,7 @@ Session make_session(LoadedConfig loaded, int ranks) {
   RunPlan plan = make_plan(config, train->size(), eval ? eval->size() : 0, ranks);
   const ImageSize image = image_size(config, *train);
   const int classes = config.model().classes() > 0 ? config.model().classes() : train->classes();
-  Network network = make_network(config, image, classes);
+  Network network = make_network(config, image, classes, gpu);
   network.model->check_input({plan.shard_batch, image.channels, image.height, image.width}, plan.norm_shards * plan.shard_batch);
   auto schedule = std::make_unique<Schedule>(config, plan.steps_per_epoch);
   auto optimizer = std::make_unique<SgdOptimizer>(config.optimizer(), network.model->parameters());
@@ -110,11 +133,13 @@ TrainingState capture_state(const Session& session, std::int64_t step) {
   state.samples_in_epoch = static_cast<std::uint64_t>(step % plan.steps_per_epoch * plan.global_batch);
   state.seed = session.config().seed();
   for (const Parameter* parameter : session.network.model->parameters()) {
-    state.model.push_back({parameter->name, parameter->value});
-    state.optimizer.push_back({kMomentumPrefix + parameter->name, session.optimizer->momentum()[static_cast<std::size_t>(parameter->id)]});
+    state.model.push_back({parameter->name, to_host(parameter->value)});
+    state.optimizer.push_back(
+        {kMomentumPrefix + parameter->name, to_host(session.optimizer->momentum()[static_cast<std::size_t>(parameter->id)])});
   }
-  for (const Buffer* buffer : session.network.model->buffers()) state.model.push_back({buffer->name, buffer->value});
+  for (const Buffer* buffer : session.network.model->buffers()) state.model.push_back({buffer->name, to_host(buffer->value)});
   add_batch_counters(*session.network.model, step, state.model);
+  if (session.network.dtype == DType::kF16) save_loss_scale(session.network.loss_scale, state.counters);
   state.counters["classes"] = session.network.model->options().classes;
   state.contract = contract_of(session);
   state.provenance = provenance_of(session);
@@ -134,12 +159,15 @@ std::int64_t restore_state(const TrainingState& saved, Session& session) {
     Tensor momentum = session.optimizer->momentum()[static_cast<std::size_t>(parameter->id)];
     copy_saved(optimizer, kMomentumPrefix + parameter->name, momentum);
   }
+  restore_loss_scale(saved.counters, session.network.loss_scale);
+  session.network.kernels->use_choices(saved.contract.choices);
   return static_cast<std::int64_t>(saved.step);
 }
 
 std::vector<std::pair<std::string, std::uint64_t>> hash_state(const Session& session) {
   std::vector<std::pair<std::string, std::uint64_t>> hashes;
-  const auto add = [&](const std::string& name, const Tensor& tensor) {
+  const auto add = [&](const std::string& name, const Tensor& on_device) {
+    const Tensor tensor = to_host(on_device);
     hashes.emplace_back(name, XXH3_64bits(tensor.ptr(), tensor.nbytes()));
   };
   for (const Parameter* parameter : session.network.model->parameters()) {

@@ -26,9 +26,14 @@ struct Session {
 };
 
 // Opens the data, checks that everything fits together, builds and initialises. Blocks on the disk. Throws UserError.
-Session make_session(LoadedConfig loaded, int ranks);
+// `gpu`: make_network.
+Session make_session(LoadedConfig loaded, int ranks, int gpu = 0);
 
-// The session's state after `step` steps, as shared handles: valid while the session does not step.
+// The session's tensors into the memory of its backend's device, once they are what training begins with. Blocks.
+void to_device(Session& session);
+
+// The session's state after `step` steps, as shared handles: valid while the session does not step. From a GPU: copies; blocks
+// until it has done all it was given.
 TrainingState capture_state(const Session& session, std::int64_t step);
 
 // Copies a saved state's tensors into the session. Throws UserError(kData) naming a tensor that is missing, has another

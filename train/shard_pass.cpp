@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/shard_pass.h"
 
+#include "core/accelerator.h"
 #include "core/trace.h"
 #include "ops/normalise_image.h"
 #include "ops/softmax_cross_entropy.h"
 #include "train/clock.h"
 
 namespace lockstep {
-namespace {
-
 ShardSums read_sums(const Tensor& sums) {
-  const auto values = sums.host<double>();
+  const Tensor host = to_host(sums);
+  const auto values = host.host<double>();
   return {values[0], values[1], values[2], values[3]};
 }
+
+namespace {
 
 Var forward(Context& context, Network& network, const Tensor& images) {
   const Tensor input = normalise_image(context, images, network.mean, network.std, network.dtype);
@@ -27,10 +29,11 @@ ShardPass::ShardPass(Network& network, double label_smoothing, NormSync* norm_sy
   seed_gradient_ = Tensor::zeros({}, dtype);
   if (dtype == DType::kF64) seed_gradient_.host<double>()[0] = 1;
   if (dtype == DType::kF32) seed_gradient_.host<float>()[0] = 1;
+  seed_gradient_ = to_device(seed_gradient_, network.kernels->device());
 }
 
 void ShardPass::train(const ShardBatch& batch, std::uint64_t seed, std::int64_t step, int shard, GradSink& gradients,
-                      ObservationSink& observations, const std::function<void(const ShardSums&)>& after_forward,
+                      ObservationSink& observations, const std::function<void(const Tensor& sums)>& after_forward,
                       StepTimes& times) {
   const std::int64_t begin = steady_ns();
   Context context{.kernels = *network_.kernels,
@@ -42,7 +45,7 @@ void ShardPass::train(const ShardBatch& batch, std::uint64_t seed, std::int64_t 
   tape_.reset();
   const Var logits = forward(context, network_, batch.images);
   const LossResult loss = softmax_cross_entropy(context, logits, batch.labels, label_smoothing_);
-  after_forward(read_sums(loss.sums));
+  after_forward(loss.sums);
   const std::int64_t middle = steady_ns();
   tape_.backward(loss.loss, seed_gradient_, &gradients);
   tape_.reset();
@@ -55,10 +58,25 @@ void ShardPass::train(const ShardBatch& batch, std::uint64_t seed, std::int64_t 
   times.backward_ns += end - middle;
 }
 
+namespace {
+
+// On its way to the device; `host` must stay as it is until the device's stream has been waited for.
+Tensor sent_to(const Tensor& host, Device device) {
+  if (device == Device{}) return host;
+  Tensor copy = Tensor::empty(host.shape(), host.dtype(), device);
+  Accelerator& accelerator = accelerator_of(device);
+  accelerator.copy(accelerator.compute_stream(), copy.ptr(), host.ptr(), host.nbytes());
+  return copy;
+}
+
+}  // namespace
+
 ShardSums evaluate_batch(Network& network, const ShardBatch& batch) {
   Context context{.kernels = *network.kernels};
-  const Var logits = forward(context, network, batch.images);
-  return read_sums(softmax_cross_entropy(context, logits, batch.labels, 0).sums);
+  const Device device = network.kernels->device();
+  const Var logits = forward(context, network, sent_to(batch.images, device));
+  const Tensor labels = sent_to(batch.labels, device);
+  return read_sums(softmax_cross_entropy(context, logits, labels, 0).sums);  // waits
 }
 
 }  // namespace lockstep

@@ -18,10 +18,11 @@ struct ShardBatch {
   Tensor images, labels;
 };
 
-// Sums over one shard, as softmax_cross_entropy defines them.
+// Sums over one shard, as softmax_cross_entropy defines them: f64 (4) on the backend's device.
 struct ShardSums {
   double loss = 0, top1 = 0, top5 = 0, count = 0;
 };
+ShardSums read_sums(const Tensor& sums);  // from a device: blocks
 
 class ShardPass {
  public:
@@ -29,9 +30,13 @@ class ShardPass {
   ShardPass(Network& network, double label_smoothing, NormSync* norm_sync);
 
   // Gradients go to `gradients`, batch statistics to `observations`. `shard` is the global shard index. `after_forward` is
-  // called with the sums between the passes: what it reports can be reduced while the backward pass runs. Times are added.
+  // called with the sums' tensor between the passes: what it reports can be reduced while the backward pass runs. Times are
+  // added; on a device they are the time that giving out the work took.
   void train(const ShardBatch& batch, std::uint64_t seed, std::int64_t step, int shard, GradSink& gradients,
-             ObservationSink& observations, const std::function<void(const ShardSums&)>& after_forward, StepTimes& times);
+             ObservationSink& observations, const std::function<void(const Tensor& sums)>& after_forward, StepTimes& times);
+
+  // The gradient that the backward pass begins with: 1 unless it is set. Scalar, statistics, on the backend's device.
+  Tensor& seed_gradient() { return seed_gradient_; }
 
  private:
   Network& network_;
@@ -41,7 +46,7 @@ class ShardPass {
   Tensor seed_gradient_;  // 1, statistics dtype
 };
 
-// Forward in evaluation mode, nothing recorded.
+// Forward in evaluation mode, nothing recorded. The batch lies on the host. Blocks.
 ShardSums evaluate_batch(Network& network, const ShardBatch& batch);
 
 }  // namespace lockstep

@@ -4,88 +4,45 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <string>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/trace.h"
-#include "distributed/gradient_reducer.h"
 #include "distributed/norm_sync_group.h"
 #include "distributed/shard_crew.h"
 #include "proto/config.pb.h"
 #include "train/clock.h"
+#include "train/device_step.h"
 #include "train/shard_pass.h"
+#include "train/step_entries.h"
 #include "train/stop_request.h"
 
 namespace lockstep {
 namespace {
 
-// What each shard reports beside its gradients, as one f64 entry of the reduction: sums over shards.
-enum Total { kLoss, kTop1, kTop5, kCount, kStopVotes, kTotals };
-
-ReducerOptions reducer_options(const proto::Distributed& config, int shards) {
-  constexpr double kMiB = 1024 * 1024;
-  return {.shards = shards,
-          .order = config.reduction() == proto::Distributed::EXACT ? ReduceOrder::kFixedTree : ReduceOrder::kFast,
-          .wire = config.wire() == proto::Distributed::BF16 ? WireFormat::kBF16 : WireFormat::kNative,
-          .first_bucket_bytes = static_cast<std::size_t>(config.first_bucket_mb() * kMiB),
-          .bucket_bytes = static_cast<std::size_t>(config.bucket_mb() * kMiB)};
-}
-
-// Ids: parameters by their id, then buffers by theirs, then the totals.
-std::vector<ReduceEntry> reduce_entries(const Model& model) {
-  std::vector<ReduceEntry> entries;
-  for (const Parameter* parameter : model.parameters())
-    entries.push_back({parameter->name, parameter->value.shape(), parameter->value.dtype(), EntryKind::kGradient});
-  for (const Buffer* buffer : model.buffers())
-    entries.push_back({buffer->name, buffer->value.shape(), buffer->value.dtype(), EntryKind::kObservation});
-  entries.push_back({"step totals", Shape{kTotals}, DType::kF64, EntryKind::kTotal});
-  return entries;
-}
-
-// One local shard's door into the reducer. Every layer passes here, forward (batch statistics) and backward (gradients),
-// so this is also where a step that has no time left is given up.
-class ShardSink final : public GradSink, public ObservationSink {
+class HostStepRunner final : public StepRunner {
  public:
-  ShardSink(GradientReducer& reducer, int shard, int first_buffer) : reducer_(reducer), shard_(shard), first_buffer_(first_buffer) {}
-  Tensor gradient(const Parameter& parameter) override { return reducer_.gradient(shard_, parameter.id); }
-  void mark_ready(const Parameter& parameter) override {
-    check_urgent_stop();
-    reducer_.mark_ready(shard_, parameter.id);
-  }
-  Tensor observation(const Buffer& buffer) override {
-    check_urgent_stop();
-    return reducer_.gradient(shard_, first_buffer_ + buffer.id);
-  }
-
- private:
-  GradientReducer& reducer_;
-  int shard_;
-  int first_buffer_;
-};
-
-}  // namespace
-
-class StepRunner::Impl {
- public:
-  Impl(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, Communicator& comm)
+  HostStepRunner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, Communicator& comm)
       : plan_(plan),
         network_(network),
         optimizer_(optimizer),
         comm_(comm),
         seed_(config.seed()),
-        reducer_(comm, reduce_entries(*network.model), reducer_options(config.distributed(), plan.shards)),
+        entries_(*network.model),
+        reducer_(comm, entries_.list, reducer_options(config.distributed(), plan.shards, {})),
         crew_(plan.norm_shards > 1 ? plan.shards_per_rank : 1) {
     if (plan.norm_shards > 1) norm_sync_.emplace(comm, crew_, plan.shards, plan.norm_shards);
     const int passes = plan.norm_shards > 1 ? plan.shards_per_rank : 1;  // without norm sync one pass serves all shards
     for (int i = 0; i < passes; ++i)
       passes_.push_back(std::make_unique<ShardPass>(network, config.loss().label_smoothing(),
                                                     norm_sync_ ? &norm_sync_->shard(i) : nullptr));
-    for (int i = 0; i < plan.shards_per_rank; ++i) sinks_.emplace_back(reducer_, i, first_buffer());
+    for (int i = 0; i < plan.shards_per_rank; ++i) sinks_.emplace_back(reducer_, i, entries_, true);
   }
 
-  StepResult run(std::int64_t step, double lr, Loader& loader) {
+  void submit(std::int64_t step, double lr, Loader& loader) override {
     const TraceScope trace(SpanKind::kPhase, "step", step);
-    StepResult result;
+    StepResult result{.step = step, .lr = lr};
     reducer_.begin_step(step);
     if (norm_sync_) {
       run_crew(step, loader, result.times);
@@ -101,29 +58,28 @@ class StepRunner::Impl {
     comm_.set_activity(step, "update");
     const TraceScope update_trace(SpanKind::kPhase, "update", step);
     update(lr, result);
-    return result;
+    result_ = result;
   }
 
-  std::string first_non_finite_gradient() {
-    Tensor norm = Tensor::zeros({1}, DType::kF64);
-    for (const Parameter* parameter : network_.model->parameters()) {
-      const Tensor gradient = reducer_.result(parameter->id);
-      const ConstView view = gradient;
-      network_.kernels->squared_norm({}, std::span(&view, 1), norm);
-      if (!std::isfinite(norm.host<double>()[0])) return parameter->name;
-    }
-    return "";
-  }
+  std::optional<StepResult> take(bool) override { return std::exchange(result_, std::nullopt); }
 
-  std::size_t gradient_bytes() const {
+  std::size_t gradient_bytes() const override {
     std::size_t total = 0;
     for (const Parameter* parameter : network_.model->parameters()) total += parameter->value.nbytes();
     return total;
   }
 
  private:
-  int first_buffer() const { return static_cast<int>(network_.model->parameters().size()); }
-  int totals_id() const { return first_buffer() + static_cast<int>(network_.model->buffers().size()); }
+  std::int64_t first_non_finite_gradient() {
+    Tensor norm = Tensor::zeros({1}, DType::kF64);
+    for (const Parameter* parameter : network_.model->parameters()) {
+      const Tensor gradient = reducer_.result(parameter->id);
+      const ConstView view = gradient;
+      network_.kernels->squared_norm({}, std::span(&view, 1), norm);
+      if (!std::isfinite(norm.host<double>()[0])) return parameter->id;
+    }
+    return -1;
+  }
 
   Batch next_batch(std::int64_t step, Loader& loader, StepTimes& times) {
     const TraceScope trace(SpanKind::kPhase, "data", step);
@@ -139,7 +95,7 @@ class StepRunner::Impl {
     ShardPass& pass = *passes_[passes_.size() > 1 ? static_cast<std::size_t>(shard) : 0];
     ShardSink& sink = sinks_[static_cast<std::size_t>(shard)];
     const int global_shard = plan_.first_shard(comm_.rank()) + shard;
-    const auto after_forward = [&](const ShardSums& sums) { report_totals(shard, sums); };
+    const auto after_forward = [&](const Tensor& sums) { report_totals(sink, read_sums(sums)); };
     pass.train(batch, seed_, step, global_shard, sink, sink, after_forward, times);
   }
 
@@ -171,20 +127,19 @@ class StepRunner::Impl {
     return report.exposed_wait_ns;
   }
 
-  void report_totals(int shard, const ShardSums& sums) {
-    Tensor totals = reducer_.gradient(shard, totals_id());
+  static void report_totals(ShardSink& sink, const ShardSums& sums) {
+    Tensor totals = sink.totals();
     const auto values = totals.host<double>();
     values[kLoss] = sums.loss;
     values[kTop1] = sums.top1;
     values[kTop5] = sums.top5;
     values[kCount] = sums.count;
     values[kStopVotes] = stop_requested() ? 1 : 0;
-    for (const Buffer* buffer : network_.model->buffers()) reducer_.mark_ready(shard, first_buffer() + buffer->id);
-    reducer_.mark_ready(shard, totals_id());
+    sink.mark_observed();
   }
 
   void read_totals(StepResult& result) {
-    const Tensor totals = reducer_.result(totals_id());
+    const Tensor totals = reducer_.result(entries_.totals);
     const auto values = totals.host<double>();
     result.loss = values[kLoss] / values[kCount];
     result.top1 = values[kTop1] / values[kCount];
@@ -201,7 +156,9 @@ class StepRunner::Impl {
     if (result.finite) {
       optimizer_.step(kernels, {}, lr, result.grad_norm, gradient);
       for (Buffer* buffer : network_.model->buffers())
-        kernels.moving_average({}, reducer_.result(first_buffer() + buffer->id), buffer->momentum, buffer->value);
+        kernels.moving_average({}, reducer_.result(entries_.first_buffer + buffer->id), buffer->momentum, buffer->value);
+    } else {
+      result.first_bad = first_non_finite_gradient();
     }
     result.times.update_ns = steady_ns() - begin;
   }
@@ -211,18 +168,21 @@ class StepRunner::Impl {
   SgdOptimizer& optimizer_;
   Communicator& comm_;
   std::uint64_t seed_;
+  StepEntries entries_;
   GradientReducer reducer_;
   ShardCrew crew_;
   std::optional<NormSyncGroup> norm_sync_;
   std::vector<std::unique_ptr<ShardPass>> passes_;
   std::vector<ShardSink> sinks_;
+  std::optional<StepResult> result_;
 };
 
-StepRunner::StepRunner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, Communicator& comm)
-    : impl_(std::make_unique<Impl>(config, plan, network, optimizer, comm)) {}
-StepRunner::~StepRunner() = default;
-StepResult StepRunner::run(std::int64_t step, double lr, Loader& loader) { return impl_->run(step, lr, loader); }
-std::string StepRunner::first_non_finite_gradient() { return impl_->first_non_finite_gradient(); }
-std::size_t StepRunner::gradient_bytes() const { return impl_->gradient_bytes(); }
+}  // namespace
+
+std::unique_ptr<StepRunner> make_step_runner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer,
+                                             Communicator& comm) {
+  if (network.kernels->device() != Device{}) return make_device_step_runner(config, plan, network, optimizer, comm);
+  return std::make_unique<HostStepRunner>(config, plan, network, optimizer, comm);
+}
 
 }  // namespace lockstep

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double kMs = 1e-6;  // ns -> ms
 constexpr int kTracedSteps = 3;
+constexpr int kDeviceWarmUp = 5;
 constexpr std::size_t kMaxTracedCalls = std::size_t{1} << 15;
 
 std::uint64_t peak_resident_bytes() {
@@ -46,11 +47,16 @@ StepBenchResult summarise(const std::vector<BenchJob::Timed>& timings) {
   result.backward_ms = median_ms(timings, &StepTimes::backward_ns);
   result.reduce_ms = median_ms(timings, &StepTimes::reduce_ns);
   result.update_ms = median_ms(timings, &StepTimes::update_ns);
+  result.device_ms = median_ms(timings, &StepTimes::device_ns);
   return result;
 }
 
-// Where the time of further steps goes, on this rank.
+// Where the time of further steps goes, on this rank. On a device calls are timed one by one, which takes longer than the
+// step; what is between them is what the timed steps took beyond their sum.
 void trace_steps(BenchJob& job, StepBenchResult& result) {
+  const bool on_device = job.session().network.kernels->device() != Device{};
+  job.finish();
+  job.runner().use_recording(false);
   OpLog log(kMaxTracedCalls);
   const KernelTap tap(job.session().network.kernels, log);
   std::vector<double> steps, others;
@@ -71,9 +77,10 @@ void trace_steps(BenchJob& job, StepBenchResult& result) {
     }
     for (std::size_t c = 0; c < kOpClasses; ++c) classes[c].push_back(class_ms[c]);
     steps.push_back(timed.ms);
-    others.push_back(timed.ms - in_ops - static_cast<double>(timed.phases.data_ns + timed.phases.reduce_ns) * kMs);
+    others.push_back((on_device ? result.device_ms : timed.ms - static_cast<double>(timed.phases.data_ns + timed.phases.reduce_ns) * kMs) - in_ops);
   }
-  result.traced_step_ms = spread_of(steps).median;
+  job.finish();
+  result.traced_step_ms = on_device ? result.device_ms : spread_of(steps).median;
   result.other_ms = spread_of(others).median;
   for (std::size_t c = 0; c < kOpClasses; ++c) result.class_ms[c] = spread_of(classes[c]).median;
 }
@@ -98,11 +105,14 @@ StepBench bench_step(const BenchOptions& options, Communicator& comm) {
   BenchJob job(options, comm);
   const MemoryPlan memory = plan_memory_of(job.session());
   prefault(memory);
+  const MemoryPool& pool = pool_of(memory.device);
+  if (memory.device != Device{})  // eager steps, the recording, the first replays
+    for (int i = 0; i < kDeviceWarmUp; ++i) job.step();
   const int count = job.warm_up(options, comm);
-  const std::uint64_t allocations = cpu_pool().stats().system_allocations;
+  const std::uint64_t allocations = pool.stats().system_allocations;
   StepBenchResult result = summarise(time_steps(job, count));
-  result.warm_system_allocations = cpu_pool().stats().system_allocations - allocations;
-  result.pool_peak_bytes = cpu_pool().stats().peak_bytes;
+  result.warm_system_allocations = pool.stats().system_allocations - allocations;
+  result.pool_peak_bytes = memory.device == Device{} ? pool.stats().peak_bytes : job.runner().device_peak_bytes();
   result.planned_peak_bytes = memory.peak_bytes();
   result.peak_bytes = peak_resident_bytes();
   trace_steps(job, result);

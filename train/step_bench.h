@@ -18,6 +18,7 @@ struct StepBenchResult {
   double images_per_second = 0;  // all ranks together, at the median step
   Spread step_ms;
   double data_ms = 0, forward_ms = 0, backward_ms = 0, reduce_ms = 0, update_ms = 0;
+  double device_ms = 0;                       // on a GPU: its own time of a step, by its events
   std::uint64_t peak_bytes = 0;               // largest resident set of a rank
   std::uint64_t pool_peak_bytes = 0;          // of which tensors, at their peak
   std::uint64_t planned_peak_bytes = 0;       // what train/memory_plan.h said of them before the first step

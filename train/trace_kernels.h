@@ -10,8 +10,8 @@
 
 namespace lockstep {
 
-// Only for backends that have finished the work when a call returns (the CPU's): a call's time is the work's. `inner` and
-// `log` must outlive it.
+// On a device each call blocks until its work is done, and its time is the device's (train/device_timer.h): such a step is
+// slower than its calls together, and it can't be recorded. `inner` and `log` must outlive it.
 std::unique_ptr<Kernels> make_tracing_kernels(Kernels& inner, OpLog& log);
 
 // Puts TracingKernels in front of a backend for as long as it lives.

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <type_traits>
 
+#include "core/accelerator.h"
 #include "core/error.h"
 #include "cpu/fast/dnnl_adapter.h"
 #include "core/trace.h"
@@ -39,14 +40,15 @@ bool falls_on(std::int64_t step, std::int64_t period) { return period > 0 && ste
 class Trainer {
  public:
   Trainer(const TrainRequest& request, Communicator& comm)
-      : request_(request), comm_(comm), session_(make_session(request.loaded, comm.size())), config_(session_.config()) {
+      : request_(request), comm_(comm), session_(make_session(request.loaded, comm.size(), pick_gpu(request.loaded.config(), comm))), config_(session_.config()) {
     compare_ranks();
     if (is_root()) open_folder();
     position_ = resume_everywhere(session_, folder_ ? folder_->resume_from() : std::nullopt, request.allow_changes, comm_,
                                   [this](const std::string& text) { warn(text); });
-    runner_ = std::make_unique<StepRunner>(config_, session_.plan, session_.network, *session_.optimizer, comm_);
+    to_device(session_);
+    runner_ = make_step_runner(config_, session_.plan, session_.network, *session_.optimizer, comm_);
     if (session_.eval_source) {
-      const EvalLoaderOptions options = eval_loader_options(config_, image_size(config_, *session_.train_source), comm_.rank(), comm_.size());
+      const EvalLoaderOptions options = eval_loader_options(config_, image_size(config_, *session_.train_source), comm_.rank(), comm_.size(), session_.network);
       eval_batch_ = options.batch;
       eval_loader_ = std::make_unique<EvalLoader>(*session_.eval_source, options);
     }
@@ -114,7 +116,10 @@ class Trainer {
     derived.emplace_back("model", fmt::format("{}, {} parameters, {} classes", session_.network.model->name(),
                                               session_.network.model->parameter_count(), session_.network.model->options().classes));
     derived.emplace_back("optimizer", describe_rules(session_.optimizer->rules()));
-    if (config_.precision() == proto::Config::BF16) {
+    if (config_.backend() == proto::Config::CUDA) derived.emplace_back("gpu", accelerator_of(session_.network.kernels->device()).description());
+    if (config_.precision() == proto::Config::FP16)
+      derived.emplace_back("loss scale", fmt::format("{:g}, doubled after {} good steps", session_.network.loss_scale.scale, config_.loss_scaling().growth_steps()));
+    if (config_.precision() == proto::Config::BF16 && config_.backend() != proto::Config::CUDA) {
       derived.emplace_back("bf16 products", bf16_support());
       if (!bf16_is_fast()) warn("precision: BF16: this processor has neither AMX nor AVX512-BF16, so FP32 is faster here");
     }
@@ -143,14 +148,23 @@ class Trainer {
   void one_step(Loader& loader) {
     if (profiler_ && profiler_->before_step()) tell_profile();
     const double lr = session_.schedule->lr(step());
-    const StepResult result = or_save_urgently([&] { return runner_->run(step(), lr, loader); });
-    if (!result.finite) throw_not_finite(lr, result);
+    or_save_urgently([&] { runner_->submit(step(), lr, loader); });
     ++position_.step;
-    if (reporter_) reporter_->step_done(step(), lr, result);
-    if (falls_on(step(), config_.logging().check_replicas_every_steps())) check_replicas_now();
-    outcome_.stopped = result.stop && !at_end();
+    take_results(false);
+    const bool checks = falls_on(step(), config_.logging().check_replicas_every_steps());
+    if (checks || at_end() || outcome_.stopped || evaluation_is_due() || save_is_due()) take_results(true);
+    if (checks) check_replicas_now();
     if (!outcome_.stopped) after_step();
     if (folder_) folder_->saver().poll();
+  }
+
+  // Results that are there; with `all`, of every step that was given out: then the state is that of step().
+  void take_results(bool all) {
+    while (const std::optional<StepResult> result = runner_->take(all)) {
+      if (!result->finite && !result->skipped) throw_not_finite(*result);
+      if (reporter_) reporter_->step_done(result->step + 1, result->lr, *result);
+      outcome_.stopped = outcome_.stopped || (result->stop && !at_end());
+    }
   }
 
   // What is due after a step. An evaluation may fail (a corrupt image): what was trained up to its first one is saved before.
@@ -263,6 +277,7 @@ class Trainer {
     try {
       return work();
     } catch (const UrgentStop&) {
+      take_results(true);
       folder_->saver().save_now(state(), false);
       throw EnvironmentError(fmt::format("stopped by {}; the state after step {} is saved: go on with --resume auto", stop_reason(), step()),
                              ExitCode::kTempFail);
@@ -280,14 +295,16 @@ class Trainer {
     if (profiler_ && !profiler_->written()) warn("no profile: the run ended before the first step to be traced");
   }
 
-  [[noreturn]] void throw_not_finite(double lr, const StepResult& result) {
-    const std::string culprit = runner_->first_non_finite_gradient();
-    throw UserError(fmt::format("step {}: the loss is {} and the gradient's norm is {} at learning rate {:.6g}{}\n"
+  [[noreturn]] void throw_not_finite(const StepResult& result) {
+    const std::string culprit =
+        result.first_bad >= 0 ? session_.network.model->parameters()[static_cast<std::size_t>(result.first_bad)]->name : "";
+    throw UserError(fmt::format("step {}: the loss is {} and the gradient's norm is {} at learning rate {:.6g}{}{}\n"
                                 "  The step was not applied and nothing of it is saved. Lower schedule.lr, lengthen "
                                 "schedule.warmup_epochs or set optimizer.clip_norm, then continue from the last checkpoint with "
                                 "--resume auto --allow-changes.",
-                                step(), result.loss, result.grad_norm, lr,
-                                culprit.empty() ? "" : "; the first parameter with a non-finite gradient is " + culprit),
+                                result.step, result.loss, result.grad_norm, result.lr,
+                                culprit.empty() ? "" : "; the first parameter with a non-finite gradient is " + culprit,
+                                config_.precision() == proto::Config::FP16 ? fmt::format("; the loss scale is {:g}, at its floor", result.loss_scale) : ""),
                     ExitCode::kNumeric);
   }
 

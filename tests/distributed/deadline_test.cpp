@@ -178,7 +178,7 @@ std::optional<Status> status(int rank, std::uint64_t submitted, std::uint64_t co
 TEST(Verdict, TellsLateSilentAndWaitingApart) {
   const std::vector<std::string> hosts = {"n0", "n0", "n1", "n1"};
   const std::vector<std::optional<Status>> statuses = {status(0, 70, 69), status(1, 69, 69), std::nullopt, status(3, 71, 69)};
-  const Verdict verdict = judge(70, 3, 30, statuses, hosts, "/tmp/report.txt");
+  const Verdict verdict = judge(70, 3, "a collective missed its deadline of 30 s", "", statuses, hosts, "/tmp/report.txt");
   EXPECT_EQ(verdict.late, std::vector<int>{1});
   EXPECT_EQ(verdict.silent, std::vector<int>{2});
   EXPECT_EQ(verdict.waiting, (std::vector<int>{0, 3}));
@@ -195,8 +195,8 @@ TEST(Verdict, ManyLateRanksAreCountedAndAHealthyStallBlamesTheNetwork) {
   std::vector<std::optional<Status>> statuses = {status(0, 5, 4)};
   for (int r = 1; r < 40; ++r) statuses.push_back(status(r, 4, 4));
   const std::vector<std::string> hosts(40, "node");
-  EXPECT_TRUE(contains(judge(5, 0, 1, statuses, hosts, "").message, "and 36 more"));
-  EXPECT_TRUE(contains(judge(4, 0, 1, std::vector{status(0, 4, 3), status(1, 4, 3)}, {hosts.data(), 2}, "").message, "network"));
+  EXPECT_TRUE(contains(judge(5, 0, "late", "", statuses, hosts, "").message, "and 36 more"));
+  EXPECT_TRUE(contains(judge(4, 0, "late", "in bucket 1 of 1 (w)", std::vector{status(0, 4, 3), status(1, 4, 3)}, {hosts.data(), 2}, "").message, "network"));
 }
 
 TEST(FlightRecorder, KeepsTheLast64) {

@@ -55,6 +55,16 @@ class MutantKernels final : public Kernels {
       inner_.conv2d_backward_filter(s, x, dy, p, out, m);
     });
   }
+  // The composed form, so that a mutant of one of its parts shows here too.
+  void norm_conv2d_backward_data(Stream s, ConstView dy, ConstView w, const Conv2dParams& p, ConstView x, const NormVectors& norm, View dz,
+                                 View sum_g, View sum_g_xhat) override {
+    const auto is = [&](std::string_view change) { return hits("norm_conv2d_backward_data", change); };
+    result("norm_conv2d_backward_data", dz, GradMode::kOverwrite,
+           [&](View out, GradMode) { Kernels::norm_conv2d_backward_data(s, dy, w, p, x, norm, out, sum_g, sum_g_xhat); });
+    if (is("sum_g is zero")) std::fill_n(sum_g.data<double>(), sum_g.numel(), 0.0);
+    if (is("sum_g_xhat is zero")) std::fill_n(sum_g_xhat.data<double>(), sum_g_xhat.numel(), 0.0);
+    if (is("sums swapped")) std::swap_ranges(sum_g.data<double>(), sum_g.data<double>() + sum_g.numel(), sum_g_xhat.data<double>());
+  }
   void bias_backward(Stream s, ConstView dy, View db, GradMode mode) override {
     result("bias_backward", db, mode, [&](View out, GradMode m) { inner_.bias_backward(s, dy, out, m); });
   }
@@ -233,6 +243,8 @@ std::vector<Mutant> all_mutants() {
   add("norm_conv2d", "norm_conv2d_backward_filter", results);
   add("norm_conv2d", "norm_conv2d_backward_filter", {"input not normalised"});
   add("norm_conv2d", "conv2d_backward_data", {kWrongSign, kDropsElement, kShifted, "pad height off by one", "stride 1"});
+  add("norm_conv2d", "norm_conv2d_backward_data",
+      {kWrongSign, kDropsElement, kShifted, "sum_g is zero", "sum_g_xhat is zero", "sums swapped"});
   add("norm_conv2d", "batch_norm_backward_sums", {"no gate", "sum_g is zero", "sum_g_xhat is zero", "results swapped"});
   add("norm_conv2d", "batch_norm_backward_apply",
       {kWrongSign, kDropsElement, kShifted, "no gate", "term of sum_g dropped", "term of sum_g_xhat dropped",

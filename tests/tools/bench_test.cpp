@@ -39,7 +39,15 @@ TEST(Bench, StepMeasuresAConfigWithOverrides) {
   const CommandResult both = run(lockstep({"bench", "step", "--config", tiny(), "--model", "resnet50"}));
   EXPECT_EQ(both.exit_code, 64);
   EXPECT_THAT(both.err, HasSubstr("--model"));
-  EXPECT_EQ(run(lockstep({"bench", "step", "--set", "seed=1"})).exit_code, 64) << "--set without --config";
+}
+
+TEST(Bench, SetChangesTheJobThatTheOptionsMake) {
+  const json one = json::parse(expect_ok(run(lockstep(with({"bench", "step", "--set", "data.width=24", "--json"}, kSmall)))).out);
+  EXPECT_EQ(one["height"], 16);
+  EXPECT_EQ(one["width"], 24);
+  const CommandResult wrong = run(lockstep(with({"bench", "step", "--set", "data.widht=24"}, kSmall)));
+  EXPECT_EQ(wrong.exit_code, 64);
+  EXPECT_THAT(wrong.err, HasSubstr("width"));
 }
 
 TEST(Bench, OpsListsEveryLayerInTextAndJson) {

@@ -59,6 +59,11 @@ void encode_facts(const TrainingState& facts, proto::CheckpointManifest& out) {
   contract.set_dataset_digest(facts.contract.dataset_digest);
   contract.set_config_digest(facts.contract.config_digest);
   contract.set_config_text(facts.contract.config_text);
+  for (const auto& [problem, choice] : facts.contract.choices) {
+    auto& item = *contract.add_choices();
+    item.set_problem(problem);
+    item.set_choice(choice);
+  }
 }
 
 void encode_reports(const TrainingState& facts, proto::CheckpointManifest& out) {
@@ -95,7 +100,8 @@ void decode_facts(const proto::CheckpointManifest& in, TrainingState& facts) {
   const auto& contract = in.contract();
   facts.contract = {contract.shard_batch(), contract.shards(), contract.threads_per_shard(), contract.reduction(),
                     contract.bn_scope(), contract.wire_dtype(), contract.dataset_digest(), contract.config_digest(),
-                    contract.config_text()};
+                    contract.config_text(), {}};
+  for (const auto& item : contract.choices()) facts.contract.choices[item.problem()] = item.choice();
   for (const auto& bad : in.progress().bad_samples()) facts.bad_samples.push_back({bad.sample(), bad.reason()});
   if (in.progress().has_best_metric()) facts.best_metric = in.progress().best_metric();
   for (const auto& item : in.progress().accumulators()) facts.accumulators[item.name()] = item.value();

@@ -24,7 +24,7 @@ Json contract_json(const RunContract& contract) {
           {"threads_per_shard", contract.threads_per_shard}, {"reduction", contract.reduction},
           {"bn_scope", contract.bn_scope}, {"wire_dtype", contract.wire_dtype},
           {"dataset_digest", contract.dataset_digest}, {"config_digest", contract.config_digest},
-          {"config_text", contract.config_text}};
+          {"config_text", contract.config_text}, {"choices", contract.choices}};
 }
 
 }  // namespace

@@ -40,6 +40,7 @@ struct RunContract {
   std::string dataset_digest;          // of the data manifest
   std::string config_digest;           // of the canonical config
   std::string config_text;             // the canonical config itself
+  std::map<std::string, std::string> choices;  // Kernels::choices(): a resumed run takes the same
 };
 
 // Where and by what it was made. Recorded for people and for warnings, never part of the digest.

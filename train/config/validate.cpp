@@ -77,6 +77,10 @@ constexpr Range kRanges[] = {
     {"checkpoint.every_epochs", 0, kInf},
     {"checkpoint.every_steps", 0, kInf},
     {"checkpoint.keep_last", 2, kInf},
+    {"cuda.device", -1, 63},
+    {"loss_scaling.initial", 1, 0x1p24},
+    {"loss_scaling.growth_steps", 1, kInf},
+    {"loss_scaling.floor", 1, 0x1p24},
     {"logging.every_steps", 1, kInf},
     {"logging.check_replicas_every_steps", 0, kInf},
 };
@@ -177,8 +181,21 @@ class Checker {
   }
 
   void check_precision() {
-    if (config_.precision() == Config::FP16) {
-      add("precision", "no backend computes FP16 yet; want BF16 or FP32");
+    const bool gpu = config_.backend() == Config::CUDA;
+    if (config_.precision() == Config::FP16 && !gpu) {
+      add("precision", "FP16 needs backend: CUDA; on a CPU take BF16 or FP32");
+    }
+    if (config_.precision() == Config::FP64 && gpu) {
+      add("precision", "GPUs compute in FP32, BF16 and FP16 here; FP64 needs backend: REFERENCE or AUTO");
+    }
+    if (gpu && config_.model().batch_norm().scope() != proto::BatchNorm::SHARD) {
+      add("model.batch_norm.scope", "backend: CUDA normalises each shard by itself: want SHARD (a larger shard_batch shows batch norm more images)");
+    }
+    if (!gpu && config_.distributed().communicator() == proto::Distributed::NCCL) {
+      add("distributed.communicator", "NCCL needs backend: CUDA; want AUTO, MPI or LOCAL");
+    }
+    if (std::log2(config_.loss_scaling().initial()) != std::floor(std::log2(config_.loss_scaling().initial()))) {
+      add("loss_scaling.initial", "want a power of two, so that scaling rounds nothing");
     }
     if (config_.precision() == Config::BF16 && config_.backend() == Config::REFERENCE) {
       add("backend", "precision: BF16 needs FAST or AUTO");

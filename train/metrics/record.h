@@ -3,7 +3,7 @@
 // Names are stable and documented here, because files made today are read by scripts tomorrow. train: loss, top1 (share
 // of correct answers, 0 to 1), lr, grad_norm, grad_noise_scale. val: loss, top1, top5. perf: images_per_sec (all ranks
 // together), input_wait_frac (share of the time spent waiting for data), allreduce_exposed_ms (per step, not hidden
-// behind the backward pass), host_peak_gb, gpu_peak_gb. ckpt: path, seconds, bytes. warn: message.
+// behind the backward pass), host_peak_gb, gpu_ms (the GPU's own time of a step), loss_scale, skipped_steps (FP16). ckpt: path, seconds, bytes. warn: message.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
