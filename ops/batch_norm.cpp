@@ -39,9 +39,9 @@ struct BatchNormBackward {
   }
 
   void operator()(BackwardPass& pass) const {
-    NormSums sums(saved);
+    NormSums sums(pass, saved, 1);
     kernels.batch_norm_backward_sums(stream, pass.grad_output(), gate(), saved.x, saved.vectors(), sums.sum_g, sums.sum_g_xhat);
-    put_norm_gradients(pass, kernels, stream, saved, 1, sums);
+    sums.finish(kernels, stream, saved);
     if (pass.needs(0) || pass.needs(3)) put_data_gradients(pass, sums);
   }
 

@@ -32,10 +32,10 @@ struct NormConv2dBackward {
       kernels.norm_conv2d_backward_filter(stream, x, saved.vectors(), dy, params, dw.grad, dw.mode);
     }
     Tensor dz = Tensor::empty(x.shape(), x.dtype(), x.device());
-    NormSums sums(saved);
+    NormSums sums(pass, saved, 1);
     kernels.norm_conv2d_backward_data(stream, dy, w, params, x, saved.vectors(), dz, sums.sum_g, sums.sum_g_xhat);
     dy = Tensor();  // its memory is free for what follows
-    put_norm_gradients(pass, kernels, stream, saved, 1, sums);
+    sums.finish(kernels, stream, saved);
     if (pass.needs(0)) put_data_gradient(pass, std::move(dz), sums);
   }
 

@@ -49,12 +49,6 @@ void use_batch_statistics(Context& ctx, std::string_view op, const Tensor& known
   saved.sync = ctx.norm_sync;
 }
 
-void put_parameter_gradient(BackwardPass& pass, Kernels& kernels, Stream stream, int input, const Tensor& sum) {
-  if (!pass.needs(input)) return;
-  GradTarget target = pass.target(input);
-  kernels.accumulate(stream, sum, target.grad, target.mode);
-}
-
 }  // namespace
 
 void check_norm_state(std::string_view op, const Tensor& x, const BatchNormState& state) {
@@ -75,13 +69,24 @@ SavedNorm norm_statistics(Context& ctx, std::string_view op, const Var& x, const
   return saved;
 }
 
-NormSums::NormSums(const SavedNorm& saved)
-    : both(Tensor::empty({2, saved.x.shape()[1]}, saved.mean.dtype(), saved.x.device())), sum_g(half_of(both, 0)), sum_g_xhat(half_of(both, 1)) {}
+NormSums::NormSums(BackwardPass& pass, const SavedNorm& saved, int gamma_input) {
+  if (pass.needs(gamma_input)) gamma_ = pass.target(gamma_input);
+  if (pass.needs(gamma_input + 1)) beta_ = pass.target(gamma_input + 1);
+  if (saved.sync == nullptr && gamma_.mode == GradMode::kOverwrite && beta_.mode == GradMode::kOverwrite) {
+    sum_g_xhat = gamma_.grad;
+    sum_g = beta_.grad;
+    return;
+  }
+  both_ = Tensor::empty({2, saved.x.shape()[1]}, saved.mean.dtype(), saved.x.device());
+  sum_g = half_of(both_, 0);
+  sum_g_xhat = half_of(both_, 1);
+}
 
-void put_norm_gradients(BackwardPass& pass, Kernels& kernels, Stream stream, const SavedNorm& saved, int gamma_input, NormSums& sums) {
-  put_parameter_gradient(pass, kernels, stream, gamma_input, sums.sum_g_xhat);
-  put_parameter_gradient(pass, kernels, stream, gamma_input + 1, sums.sum_g);
-  if (saved.sync != nullptr) saved.sync->sum(sums.both);
+void NormSums::finish(Kernels& kernels, Stream stream, const SavedNorm& saved) {
+  if (!both_) return;
+  if (gamma_.mode != GradMode::kSkip) kernels.accumulate(stream, sum_g_xhat, gamma_.grad, gamma_.mode);
+  if (beta_.mode != GradMode::kSkip) kernels.accumulate(stream, sum_g, beta_.grad, beta_.mode);
+  if (saved.sync != nullptr) saved.sync->sum(both_);
 }
 
 void norm_apply_backward(Kernels& kernels, Stream stream, const SavedNorm& saved, const Tensor& dy, const ReluGate& gate,

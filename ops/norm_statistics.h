@@ -25,16 +25,20 @@ void check_norm_state(std::string_view op, const Tensor& x, const BatchNormState
 // Context::observations; else the running ones. Fewer than two values per channel in training are a UserError.
 SavedNorm norm_statistics(Context& ctx, std::string_view op, const Var& x, const BatchNormState& state, double eps);
 
-// The sums of g and of g * xhat over a shard, both (C), next to each other; uninitialised.
-struct NormSums {
-  explicit NormSums(const SavedNorm& saved);
-  Tensor both;  // (2, C)
-  Tensor sum_g, sum_g_xhat;
-};
+// The sums of g and of g * xhat over a shard, both (C), where a kernel is to put them: straight into the gradients of beta and
+// gamma (inputs `gamma_input` + 1 and `gamma_input`) if those are to be overwritten and no other shard's sums come in.
+class NormSums {
+ public:
+  NormSums(BackwardPass& pass, const SavedNorm& saved, int gamma_input);
+  // After the kernel: dgamma and dbeta, then the group's sums if there is a group: blocks as norm_statistics does.
+  void finish(Kernels& kernels, Stream stream, const SavedNorm& saved);
 
-// dgamma and dbeta from this shard's sums into inputs `gamma_input` and the next; then the sums are made the group's if there
-// is one: blocks as norm_statistics does.
-void put_norm_gradients(BackwardPass& pass, Kernels& kernels, Stream stream, const SavedNorm& saved, int gamma_input, NormSums& sums);
+  Tensor sum_g, sum_g_xhat;
+
+ private:
+  Tensor both_;  // (2, C); empty when both lie in the gradients
+  GradTarget gamma_, beta_;
+};
 
 // dx (and dresidual, if its mode is not kSkip) from the sums. dx may be dy's memory when its mode is kOverwrite.
 void norm_apply_backward(Kernels& kernels, Stream stream, const SavedNorm& saved, const Tensor& dy, const ReluGate& gate,

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "proto/config.pb.h"
+#include "train/choices.h"
 #include "train/clock.h"
 #include "train/loading.h"
 
@@ -51,6 +52,7 @@ Session job_session(const BenchOptions& options, Communicator& comm) {
   const int gpu = pick_gpu(loaded.config(), comm);
   Session session = make_session(std::move(loaded), comm.size(), gpu);
   to_device(session);
+  agree_on_choices(session, comm);
   return session;
 }
 

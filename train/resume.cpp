@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <sstream>
 
 #include "core/error.h"
 #include "proto/config.pb.h"
+#include "train/choices.h"
 
 namespace lockstep {
 namespace {
@@ -40,25 +40,8 @@ void broadcast_tensor(Tensor tensor, Communicator& comm, const std::string& name
   comm.broadcast({static_cast<std::byte*>(tensor.ptr()), tensor.nbytes()}, 0, "resume: " + name);
 }
 
-// "problem\tchoice\n" of each.
-std::string choices_text(const std::map<std::string, std::string>& choices) {
-  std::string text;
-  for (const auto& [problem, choice] : choices) text += problem + '\t' + choice + '\n';
-  return text;
-}
-
-std::map<std::string, std::string> parse_choices(const std::string& text) {
-  std::map<std::string, std::string> choices;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    const std::size_t tab = line.find('\t');
-    choices[line.substr(0, tab)] = line.substr(tab + 1);
-  }
-  return choices;
-}
-
 void broadcast_session(Session& session, const std::map<std::string, std::string>& choices, Communicator& comm) {
-  session.network.kernels->use_choices(parse_choices(comm.broadcast_string(choices_text(choices), 0, "resume: choices")));
+  session.network.kernels->use_choices(broadcast_choices(choices, comm));
   session.network.loss_scale = comm.broadcast_value(session.network.loss_scale, 0, "resume: loss scale");
   for (Parameter* parameter : session.network.model->parameters()) broadcast_tensor(parameter->value, comm, parameter->name);
   for (Buffer* buffer : session.network.model->buffers()) broadcast_tensor(buffer->value, comm, buffer->name);

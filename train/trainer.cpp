@@ -15,6 +15,7 @@
 #include "distributed/replica_check.h"
 #include "proto/config.pb.h"
 #include "train/build_info.h"
+#include "train/choices.h"
 #include "train/loading.h"
 #include "train/memory_plan.h"
 #include "train/reporter.h"
@@ -46,6 +47,7 @@ class Trainer {
     position_ = resume_everywhere(session_, folder_ ? folder_->resume_from() : std::nullopt, request.allow_changes, comm_,
                                   [this](const std::string& text) { warn(text); });
     to_device(session_);
+    agree_on_choices(session_, comm);
     runner_ = make_step_runner(config_, session_.plan, session_.network, *session_.optimizer, comm_);
     if (session_.eval_source) {
       const EvalLoaderOptions options = eval_loader_options(config_, image_size(config_, *session_.train_source), comm_.rank(), comm_.size(), session_.network);

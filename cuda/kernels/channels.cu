@@ -146,7 +146,8 @@ void copy_channels(Stream stream, ConstView src, std::int64_t src_begin, View ds
                std::to_string(dst_begin) + " of " + dst.shape.str());
   with_element_type(src.dtype, "copy_channels", [&](auto zero) {
     using T = decltype(zero);
-    copy_rows(stream, RowCopy<T, T>{src.data<T>() + src_begin, dst.data<T>() + dst_begin, rows_of(src), src.shape[1], dst.shape[1], count, count, mode});
+    copy_rows(stream, RowCopy<T, T>{src.data<T>() + src_begin, dst.data<T>() + dst_begin, rows_of(src), src.shape[1], dst.shape[1], count, count,
+                                    mode});
   });
 }
 

@@ -61,7 +61,8 @@ TEST_F(CudaChannels, BiasesAreAddedPerChannel) {
     for (const DType to : kActivationTypes)
       for (const Place place : kPlaces)
         for (const Shape& shape : {Shape{3, 10}, Shape{2, 16, 3, 3}, Shape{5, 4}, Shape{1, 1}, Shape{2, 7, 2, 2}, Shape{0, 8}}) {
-          const Tensor x = random_host(shape, 1, from), bias = random_host({shape[1]}, 2), input = on_gpu_at(x, place), shift = on_gpu_at(bias, place);
+          const Tensor x = random_host(shape, 1, from), bias = random_host({shape[1]}, 2);
+          const Tensor input = on_gpu_at(x, place), shift = on_gpu_at(bias, place);
           const Tensor y = run_twice(filled(shape, 3, to), [&](Tensor& out) { cuda::add_bias(stream_, input, shift, out); }, place);
           Tensor want = widened(x), size = magnitudes(x);
           for (std::size_t i = 0; i < size_of(x); ++i) {

@@ -16,6 +16,7 @@ std::string& missing() {
 // The only test that is run when there is no GPU: it counts as a skip, with the reason.
 TEST(Gpu, IsThere) {
   if (!missing().empty()) GTEST_SKIP() << "no test ran on a GPU: " << missing();
+  EXPECT_FALSE(lockstep::cuda_report().gpus.empty());
 }
 
 }  // namespace

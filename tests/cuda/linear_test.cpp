@@ -74,7 +74,8 @@ TEST_F(CudaLinear, BackwardData) {
   for (const LinearCase& c : cases())
     for (const GradMode mode : kModes) {
       cuda::Linear layer = linear(c.tf32);
-      const Tensor dy = random_host({c.n, c.out}, 1, c.output), w = random_host({c.out, c.in}, 2, c.dtype), start = random_host({c.n, c.in}, 3, c.dtype);
+      const Tensor dy = random_host({c.n, c.out}, 1, c.output), w = random_host({c.out, c.in}, 2, c.dtype);
+      const Tensor start = random_host({c.n, c.in}, 3, c.dtype);
       const Tensor gdy = on_gpu(dy), gw = on_gpu(w);
       const Tensor dx = run_twice(start, [&](Tensor& out) { layer.backward_data(stream_, gdy, gw, out, mode); });
       Tensor want = widened(start), size = magnitudes(start);

@@ -11,7 +11,8 @@ namespace {
 using namespace host_tensors;
 
 struct LossCase {
-  LossCase(std::int64_t n, std::int64_t k, float spread) : logits(random_host({n, k}, 1, DType::kF32, -spread, spread)), labels(Tensor::empty({n}, DType::kI32)) {
+  LossCase(std::int64_t n, std::int64_t k, float spread)
+      : logits(random_host({n, k}, 1, DType::kF32, -spread, spread)), labels(Tensor::empty({n}, DType::kI32)) {
     RandomStream random({.seed = 9});
     for (auto& label : labels.host<std::int32_t>()) label = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(k)));
     if (n > 2) labels.host<std::int32_t>()[1] = -1;
