@@ -23,8 +23,8 @@ std::string numbers(const Pair& pair) { return std::to_string(pair.h) + "," + st
 }  // namespace
 
 const char* name_of(ConvPattern pattern) {
-  constexpr std::array<const char*, kConvPatterns> kNames{"forward",       "forward_sums",       "norm_forward_sums",   "backward_data",
-                                                         "norm_backward_data", "backward_filter", "norm_backward_filter"};
+  constexpr std::array<const char*, kConvPatterns> kNames{"forward",           "forward_sums",       "norm_forward_sums", "backward_data",
+                                                         "backward_data_add", "norm_backward_data", "backward_filter",   "norm_backward_filter"};
   return kNames[static_cast<std::size_t>(pattern)];
 }
 

@@ -1,6 +1,6 @@
 // ConvEngine: who computes convolutions on the device: cuDNN's graphs (cuda/cudnn), or loops in the tests' emulated device.
 //
-// Seven patterns, as cuDNN plans them. What surrounds them (padding channels, adding to a gradient, f32 filter gradients, moments
+// Eight patterns, as cuDNN plans them. What surrounds them (padding channels, f32 filter gradients and adding to them, moments
 // from sums, which pattern to take) is cuda/convolution.cpp's.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -24,11 +24,12 @@ enum class ConvPattern : std::uint8_t {
   kForwardSums,         // and sum, square_sum (K) f32 of y's elements per channel
   kNormForwardSums,     // y = conv(z, w), and the sums
   kBackwardData,        // dx = data gradient of dy
+  kBackwardDataAdd,     // dx += that, rounded once
   kNormBackwardData,    // dz = that, 0 where xhat * gamma + beta <= 0; sum_g = sum dz, sum_g_xhat = sum dz * xhat; (C) f32
   kBackwardFilter,      // dw = filter gradient of x and dy
   kNormBackwardFilter,  // the same of z and dy
 };
-constexpr int kConvPatterns = 7;
+constexpr int kConvPatterns = 8;
 const char* name_of(ConvPattern pattern);
 
 struct ConvProblem {
@@ -61,7 +62,7 @@ struct ConvArguments {
   const void* inv_std = nullptr;
   const void* gamma = nullptr;
   const void* beta = nullptr;
-  void* out = nullptr;            // y, dx, dz or dw
+  void* out = nullptr;            // y, dx (read too when adding), dz or dw
   void* sum = nullptr;            // or sum_g
   void* square_sum = nullptr;     // or sum_g_xhat
 };

@@ -76,11 +76,9 @@ void Convolution::forward(Stream stream, ConstView x, ConstView w, ConstView bia
 }
 
 void Convolution::backward_data(Stream stream, ConstView dy, ConstView w, const Conv2dParams& params, View dx, GradMode mode) {
-  const ConvProblem computed = problem(ConvPattern::kBackwardData, dy.dtype, dx.shape, w.shape, params);
-  Tensor added;
-  if (mode == GradMode::kAccumulate) added = like(dx);
-  run(stream, computed, {.w = w.ptr, .dy = dy.ptr, .out = added ? added.ptr() : dx.ptr}, dx.device);
-  if (added) accumulate(stream, added, dx, mode);
+  const bool add = mode == GradMode::kAccumulate;
+  const ConvPattern pattern = add ? ConvPattern::kBackwardDataAdd : ConvPattern::kBackwardData;
+  run(stream, problem(pattern, dy.dtype, dx.shape, w.shape, params), {.w = w.ptr, .dy = dy.ptr, .out = dx.ptr}, dx.device);
 }
 
 void Convolution::backward_filter(Stream stream, ConstView x, ConstView dy, const Conv2dParams& params, View dw, GradMode mode) {

@@ -1,8 +1,8 @@
 // Convolution: ops/kernels.h's convolutions in terms of a ConvEngine's patterns.
 //
-// What it adds: images of few channels are padded in scratch; filter gradients in 16 bits become
-// f32; gradients that accumulate; biases; moments from the epilogue's sums; and which pattern serves which call, layer by layer:
-// a fused one where the engine has a plan, else batch norm's own kernels beside a plain one.
+// What it adds: images of few channels are padded in scratch; filter gradients in 16 bits become f32, and accumulate; biases; moments
+// from the epilogue's sums; and which pattern serves which call, layer by layer: a fused one where the engine has a plan, else
+// batch norm's own kernels beside a plain one.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

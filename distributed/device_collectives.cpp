@@ -100,17 +100,17 @@ void DeviceCollectives::reduce_by_transport(const Job& job) {
   const Range all{0, job.numel};
   if (job.encoded) {
     encode(job, all);
-    transport_.all_reduce(job.stream, DType::kBF16, image(0), job.numel);
+    transport_->all_reduce(job.stream, DType::kBF16, image(0), job.numel);
     decode(job, all, job.data);
   } else {
-    transport_.all_reduce(job.stream, job.dtype, job.data, job.numel);
+    transport_->all_reduce(job.stream, job.dtype, job.data, job.numel);
   }
   divide(job, all);
 }
 
 void DeviceCollectives::exchange(const Job& job, int peer, Range out, Range in, std::byte* to) {
   const std::size_t width = job.encoded ? sizeof(bf16) : job.width();
-  transport_.exchange(job.stream, peer, job.encoded ? image(out.begin) : job.at(out.begin), static_cast<std::size_t>(out.size()) * width,
+  transport_->exchange(job.stream, peer, job.encoded ? image(out.begin) : job.at(out.begin), static_cast<std::size_t>(out.size()) * width,
                       job.encoded ? image(in.begin) : to, static_cast<std::size_t>(in.size()) * width);
 }
 

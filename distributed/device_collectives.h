@@ -17,7 +17,8 @@ namespace lockstep {
 
 class DeviceCollectives {
  public:
-  DeviceCollectives(DeviceTransport& transport, Accelerator& accelerator, int rank, int size)
+  // `transport`: not needed for one rank.
+  DeviceCollectives(DeviceTransport* transport, Accelerator& accelerator, int rank, int size)
       : transport_(transport), accelerator_(accelerator), rank_(rank), size_(size) {}
 
   // Takes the memory that all_reduce needs beside the buffer, if it wasn't taken before. Its first use must come after what the
@@ -49,7 +50,7 @@ class DeviceCollectives {
   std::byte* image(std::int64_t element);
   void grow(Tensor& memory, std::size_t nbytes);
 
-  DeviceTransport& transport_;
+  DeviceTransport* transport_;
   Accelerator& accelerator_;
   const int rank_, size_;
   Tensor received_;              // what arrives, in the buffer's dtype

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kMostRecorded = 1024;  // all-reduces of a recorded step; further ones leave no mark
 constexpr auto kAbortPatience = std::chrono::seconds(2);
+constexpr auto kVerdictPatience = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -48,9 +49,11 @@ void DeviceCommunicator::use_device(Device device, const std::string& gpu) {
   ready_ = accelerator_->new_event();
   for (Place& place : places_) place.done = accelerator_->new_event();
   make_marks();
+  collectives_.emplace(nullptr, *accelerator_, rank(), size());
+  if (size() == 1) return;
   transport_ = make_({.host = *host_, .device = device, .pause = [this] { pause(); }, .pretend_hosts = pretend_hosts_});
   name_ = fmt::format("{}, {}", transport_->name(), host_->transport());
-  collectives_.emplace(*transport_, *accelerator_, rank(), size());
+  collectives_.emplace(transport_.get(), *accelerator_, rank(), size());
   host_->wait(host_->follow(kStart, 0, "start of " + transport_->name()));
 }
 
@@ -89,8 +92,19 @@ Ticket DeviceCommunicator::all_reduce_async(Tensor buffer, const ReduceOptions& 
     // First of all: if the work can't even be given, because a peer doesn't connect, that has a deadline too.
     host_->follow(static_cast<int>(given_ % kPlaces), buffer.nbytes(), label);
   }
-  give(buffer, options, place);
+  try {
+    give(buffer, options, place);
+  } catch (const EnvironmentError&) {
+    await_verdict();
+    throw;
+  }
   return kDeviceTicket | given_;
+}
+
+// The transport has failed in this thread; the host communicator's will have noticed, and its error says more.
+void DeviceCommunicator::await_verdict() const {
+  const auto end = std::chrono::steady_clock::now() + kVerdictPatience;
+  while (std::chrono::steady_clock::now() < end) pause();
 }
 
 void DeviceCommunicator::give(const Tensor& buffer, const ReduceOptions& options, Place& place) {
@@ -148,7 +162,7 @@ void DeviceCommunicator::watch(std::int64_t step) {
 // ---- the host communicator's thread
 
 bool DeviceCommunicator::done(int place) {
-  const bool ready = transport_->ready();
+  const bool ready = !transport_ || transport_->ready();
   if (place == kStart) return ready;
   Place& at = places_[static_cast<std::size_t>(place)];
   return at.given.load(std::memory_order_acquire) && accelerator_->done(at.done);

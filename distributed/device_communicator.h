@@ -81,6 +81,7 @@ class DeviceCommunicator final : public Communicator, private Followed {
   void mark_progress(std::size_t reduced);
   void make_marks();
   void pause() const;
+  void await_verdict() const;
 
   std::unique_ptr<QueuedCommunicator> host_;
   const MakeDeviceTransport make_;

@@ -10,6 +10,8 @@
 
 #include <cstdlib>
 #include <mutex>
+#include <string_view>
+#include <utility>
 
 #include "distributed/device_transport.h"
 
@@ -26,6 +28,7 @@ ncclDataType_t nccl_type(DType dtype) {
   throw InternalError("NCCL all-reduce of " + std::string(dtype_name(dtype)));
 }
 
+// Throws EnvironmentError when the library isn't there.
 std::string version() {
   int code = 0;
   if (ncclGetVersion(&code) != ncclSuccess) return "nccl";
@@ -35,7 +38,8 @@ std::string version() {
 class NcclTransport final : public DeviceTransport {
  public:
   explicit NcclTransport(const DeviceTransportSetup& setup)
-      : where_(fmt::format("rank {} ({}), {}", setup.host.rank(), setup.host.host_of(setup.host.rank()), setup.device.str())),
+      : name_(version()),
+        where_(fmt::format("rank {} ({}), {}", setup.host.rank(), setup.host.host_of(setup.host.rank()), setup.device.str())),
         pause_(setup.pause),
         device_(setup.device.index) {
     // NCCL refuses two ranks on one GPU of one host; this names another "host" for each.
@@ -53,7 +57,7 @@ class NcclTransport final : public DeviceTransport {
   // A communicator that was neither closed nor aborted is left behind: destroying it could wait for peers.
   ~NcclTransport() override = default;
 
-  std::string name() const override { return version(); }
+  std::string name() const override { return name_; }
 
   bool ready() override {
     const std::lock_guard lock(mutex_);
@@ -85,10 +89,14 @@ class NcclTransport final : public DeviceTransport {
   }
 
   void abort() override {
-    const std::lock_guard lock(mutex_);
-    if (comm_ == nullptr) return;
-    cudaSetDevice(device_);
-    ncclCommAbort(std::exchange(comm_, nullptr));
+    ncclComm_t comm = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      comm = std::exchange(comm_, nullptr);
+    }
+    if (comm == nullptr) return;
+    static_cast<void>(cudaSetDevice(device_));
+    static_cast<void>(ncclCommAbort(comm));  // there is nothing to do about an error of its
   }
 
   void close() override {
@@ -125,7 +133,7 @@ class NcclTransport final : public DeviceTransport {
 
   static std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
 
-  const std::string where_;
+  const std::string name_, where_;
   const std::function<void()> pause_;
   const int device_;
   std::mutex mutex_;  // of every call: abort comes from another thread

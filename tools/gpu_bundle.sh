@@ -8,12 +8,12 @@
 #   tools/gpu_bundle.sh                          builds preset cuda, writes build/lockstep-gpu.tar.xz
 #   tools/gpu_bundle.sh --build DIR --out FILE   an existing build; another file
 #   tools/gpu_bundle.sh --without-data           without Fashion-MNIST (30 MB)
-#   tools/gpu_bundle.sh --limit MIB              fails above this size (60)
+#   tools/gpu_bundle.sh --limit MIB --level N    fails above this size (60); xz's effort (9)
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build="" out=build/lockstep-gpu.tar.xz data=/usr/share/datasets/fashion-mnist limit=60
+build="" out=build/lockstep-gpu.tar.xz data=/usr/share/datasets/fashion-mnist limit=60 level=9
 usage() {
   sed -n '2,/^# SPDX/{/^# SPDX/!s/^# \{0,1\}//p}' "$0"
 }
@@ -22,6 +22,7 @@ while [[ $# -gt 0 ]]; do
     --build) build=${2:?--build: name a folder}; shift ;;
     --out) out=${2:?--out: name a file}; shift ;;
     --limit) limit=${2:?--limit: name a number of MiB}; shift ;;
+    --level) level=${2:?--level: name a number from 0 to 9}; shift ;;
     --data) data=${2:?--data: name a folder}; shift ;;
     --without-data) data="" ;;
     --help) usage; exit 0 ;;
@@ -99,7 +100,7 @@ changed=$(git status --porcelain --untracked-files=no 2>/dev/null | head -n 1)
 } >"$root/BUNDLE"
 
 mkdir -p "$(dirname "$out")"
-XZ_OPT="-9 -T0" tar -C "$work" -cJf "$out" lockstep-gpu
+XZ_OPT="-$level -T0" tar -C "$work" -cJf "$out" lockstep-gpu
 echo "gpu_bundle: unpacked, in MiB:"
 (cd "$root" && du -m --max-depth=1 | sort -n)
 bytes=$(stat -c %s "$out")

@@ -24,7 +24,8 @@ void agree_on_choices(Session& session, Communicator& comm) {
   const proto::Config& config = session.config();
   if (config.backend() != proto::Config::CUDA || !config.cuda().time_choices() || comm.size() == 1) return;
   if (comm.rank() == 0) plan_memory_of(session);
-  session.network.kernels->use_choices(broadcast_choices(session.network.kernels->choices(), comm));
+  const auto agreed = broadcast_choices(session.network.kernels->choices(), comm);
+  if (comm.rank() != 0) session.network.kernels->use_choices(agreed);
 }
 
 }  // namespace lockstep

@@ -78,7 +78,9 @@ RunPosition resume_everywhere(Session& session, const std::optional<CheckpointIn
   position.last_eval_step = header.last_eval_step;
   position.best_top1 = header.best_top1;
   if (header.resumed != 0) {
-    broadcast_session(session, from ? from->manifest.facts.contract.choices : std::map<std::string, std::string>{}, comm);
+    // Who allows changes may resume on another kind of GPU, where the saved engines are not to be had.
+    const bool same_choices = from && !allow_changes;
+    broadcast_session(session, same_choices ? from->manifest.facts.contract.choices : std::map<std::string, std::string>{}, comm);
     session.network.renew_compute_copies();
   }
   return position;

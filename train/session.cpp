@@ -160,7 +160,6 @@ std::int64_t restore_state(const TrainingState& saved, Session& session) {
     copy_saved(optimizer, kMomentumPrefix + parameter->name, momentum);
   }
   restore_loss_scale(saved.counters, session.network.loss_scale);
-  session.network.kernels->use_choices(saved.contract.choices);
   return static_cast<std::int64_t>(saved.step);
 }
 

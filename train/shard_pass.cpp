@@ -16,6 +16,11 @@ ShardSums read_sums(const Tensor& sums) {
 
 namespace {
 
+Stream stream_of(const Network& network) {
+  const Device device = network.kernels->device();
+  return device == Device{} ? Stream{} : accelerator_of(device).compute_stream();
+}
+
 Var forward(Context& context, Network& network, const Tensor& images) {
   const Tensor input = normalise_image(context, images, network.mean, network.std, network.dtype);
   return network.model->forward(context, Var{input, -1});
@@ -39,6 +44,7 @@ void ShardPass::train(const ShardBatch& batch, std::uint64_t seed, std::int64_t 
   Context context{.kernels = *network_.kernels,
                   .tape = &tape_,
                   .training = true,
+                  .stream = stream_of(network_),
                   .dropout = {seed, RandomPurpose::kDropout, static_cast<std::uint32_t>(step), static_cast<std::uint64_t>(shard) << 32},
                   .norm_sync = norm_sync_,
                   .observations = &observations};
@@ -72,7 +78,7 @@ Tensor sent_to(const Tensor& host, Device device) {
 }  // namespace
 
 ShardSums evaluate_batch(Network& network, const ShardBatch& batch) {
-  Context context{.kernels = *network.kernels};
+  Context context{.kernels = *network.kernels, .stream = stream_of(network)};
   const Device device = network.kernels->device();
   const Var logits = forward(context, network, sent_to(batch.images, device));
   const Tensor labels = sent_to(batch.labels, device);

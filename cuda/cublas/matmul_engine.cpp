@@ -81,9 +81,10 @@ Operation operation_of(const MatmulProblem& problem) {
   return owned;
 }
 
-// The power of two, at most 256, that divides an address: what an algorithm may rely on.
+// The power of two, at most 16, that divides an address: what an algorithm may rely on. More is not told, so that the choice, and
+// with it the bits, does not depend on where in the pool a tensor happens to lie (a multiple of 64).
 std::uint32_t alignment_of(const void* address) {
-  const auto bits = reinterpret_cast<std::uintptr_t>(address) | 256u;
+  const auto bits = reinterpret_cast<std::uintptr_t>(address) | 16u;
   return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 

@@ -53,7 +53,8 @@ class TimingArguments {
   TimingArguments(const ConvProblem& problem, Device device) {
     const std::int64_t longest = std::max(problem.x[1], problem.w[0]);
     const bool filter_gradient = problem.pattern == ConvPattern::kBackwardFilter || problem.pattern == ConvPattern::kNormBackwardFilter;
-    const bool data_gradient = problem.pattern == ConvPattern::kBackwardData || problem.pattern == ConvPattern::kNormBackwardData;
+    const bool data_gradient = problem.pattern == ConvPattern::kBackwardData || problem.pattern == ConvPattern::kBackwardDataAdd ||
+                               problem.pattern == ConvPattern::kNormBackwardData;
     const Shape y = output_shape(problem), out = filter_gradient ? problem.w : data_gradient ? problem.x : y;
     const auto memory = [&](const Shape& shape, DType dtype) { return memory_.emplace_back(Tensor::empty(shape, dtype, device)).ptr(); };
     ConvArguments& a = arguments_;
@@ -77,18 +78,24 @@ class DeviceTimer final : public cudnn::PlanTimer {
 
   bool prepare(const ConvProblem& problem) override {
     try {
+      pool_ = accelerator_.make_pool();  // real memory, also while a pass is only rehearsed
+      const PoolScope scope(*pool_);
       arguments_.emplace(problem, accelerator_.device());
       return true;
     } catch (const EnvironmentError&) {
       return false;
     }
   }
-  void release() override { arguments_.reset(); }
+  void release() override {
+    arguments_.reset();
+    pool_.reset();
+  }
 
   // Median over several spans, each of several runs, because one run may be shorter than what the host needs to queue it.
   double milliseconds(const ConvGraph& graph) override {
     std::array<double, 5> spans{};
     try {
+      const PoolScope scope(*pool_);
       Tensor workspace;
       if (graph.workspace_bytes() > 0)
         workspace = Tensor::empty({static_cast<std::int64_t>(graph.workspace_bytes())}, DType::kU8, accelerator_.device());
@@ -114,6 +121,7 @@ class DeviceTimer final : public cudnn::PlanTimer {
 
   Accelerator& accelerator_;
   Handle& handle_;
+  std::unique_ptr<MemoryPool> pool_;  // while a problem is timed
   std::optional<TimingArguments> arguments_;
   Event begin_ = accelerator_.new_event(), end_ = accelerator_.new_event();
 };

@@ -49,10 +49,71 @@ fe::DataType_t data_type(DType dtype) {
   throw EnvironmentError("cuDNN: a convolution in " + std::string(dtype_name(dtype)) + ": only f32, bf16 and f16 are computed on a GPU");
 }
 
+// dx += data gradient: cuDNN's operation with beta = 1. The frontend's own node always overwrites (beta = 0).
+class AddDataGradientNode final : public fg::NodeCRTP<AddDataGradientNode> {
+ public:
+  fg::Conv_dgrad_attributes attributes;  // where NodeCRTP looks for it
+
+  AddDataGradientNode(fg::Conv_dgrad_attributes&& given, const fe::detail::Context& graph) : NodeCRTP(graph), attributes(std::move(given)) {}
+  Type getType() override { return Type::DGRAD; }
+  fe::error_t infer_properties_node() override {
+    attributes.fill_from_context(context);
+    return {fe::error_code_t::OK, ""};
+  }
+  void serialize(nlohmann::json& j) const override { j = attributes; }
+
+  fe::error_t create_cudnn_operations(std::unordered_set<std::int64_t>& uids, std::vector<std::shared_ptr<fe::Operation>>& operations,
+                                      fg::managed_backend_descriptor_t&,
+                                      std::unordered_map<std::int64_t, std::shared_ptr<fe::Tensor>>& tensors) const override {
+    using Attributes = fg::Conv_dgrad_attributes;
+    const auto described = [&](const Tensor& tensor) -> const fe::Tensor& {
+      uids.insert(tensor->get_uid());
+      return *tensors.at(tensor->get_uid());
+    };
+    try {
+      const Ints pad = attributes.get_pre_padding(), stride = attributes.get_stride(), dilation = attributes.get_dilation();
+      const auto window = fe::ConvDescBuilder()
+                              .setComputeType(CUDNN_DATA_FLOAT)
+                              .setMathMode(CUDNN_CROSS_CORRELATION)
+                              .setSpatialDimCount(2)
+                              .setPrePadding(2, pad.data())
+                              .setPostPadding(2, pad.data())
+                              .setSpatialStride(2, stride.data())
+                              .setDilation(2, dilation.data())
+                              .build();
+      operations.push_back(std::make_shared<fe::Operation>(fe::OperationBuilder(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR)
+                                                               .setdxDesc(described(attributes.outputs.at(Attributes::output_names::DX)))
+                                                               .setwDesc(described(attributes.inputs.at(Attributes::input_names::W)))
+                                                               .setdyDesc(described(attributes.inputs.at(Attributes::input_names::DY)))
+                                                               .setcDesc(window)
+                                                               .setAlpha(1.0f)
+                                                               .setBeta(1.0f)
+                                                               .build()));
+    } catch (const fe::cudnnException& error) {
+      return {fe::error_code_t::GRAPH_NOT_SUPPORTED, error.what()};
+    }
+    return {fe::error_code_t::OK, ""};
+  }
+};
+
+// Opens what the frontend's class keeps to itself.
+class PlanGraph : public fg::Graph {
+ public:
+  Tensor add_data_gradient(const Tensor& dy, const Tensor& w, fg::Conv_dgrad_attributes attributes) {
+    const Tensor dx = attributes.outputs[fg::Conv_dgrad_attributes::output_names::DX] = output_tensor("dx");
+    attributes.inputs[fg::Conv_dgrad_attributes::input_names::DY] = dy;
+    attributes.inputs[fg::Conv_dgrad_attributes::input_names::W] = w;
+    sub_nodes.emplace_back(std::make_unique<AddDataGradientNode>(std::move(attributes), context));
+    return dx;
+  }
+  const std::vector<fe::NumericalNote_t>& numerical_notes(int index) const { return plans.numeric_notes[static_cast<std::size_t>(index)]; }
+  fe::error_t check_proposal(int index) { return plans.check_support_at_index(index); }
+};
+
 // Makes one pattern's graph. Everything 4-dimensional: (N, C, H, W) in the order of NHWC, (K, C, R, S) in that of KRSC.
 class Builder {
  public:
-  Builder(const ConvProblem& problem, fg::Graph& graph) : problem_(problem), graph_(graph), dtype_(data_type(problem.dtype)) {
+  Builder(const ConvProblem& problem, PlanGraph& graph) : problem_(problem), graph_(graph), dtype_(data_type(problem.dtype)) {
     // The filter gradient's engine takes its normalised input in the operands' type; the others hand it on in f32.
     const bool narrow = problem.pattern == ConvPattern::kNormBackwardFilter;
     graph.set_io_data_type(dtype_)
@@ -66,6 +127,7 @@ class Builder {
       case ConvPattern::kForwardSums: return finish_with_sums(forward(x()));
       case ConvPattern::kNormForwardSums: return finish_with_sums(forward(normalised(x())));
       case ConvPattern::kBackwardData: return finish(backward_data());
+      case ConvPattern::kBackwardDataAdd: return finish(added_backward_data());
       case ConvPattern::kNormBackwardData: return norm_backward_data();
       case ConvPattern::kBackwardFilter: return finish(backward_filter(x()));
       case ConvPattern::kNormBackwardFilter: return finish(backward_filter(normalised(x())));
@@ -103,6 +165,7 @@ class Builder {
   }
   Tensor forward(const Tensor& in) { return shaped(graph_.conv_fprop(in, w(), geometry<fg::Conv_fprop_attributes>()), output_shape(problem_)); }
   Tensor backward_data() { return shaped(graph_.conv_dgrad(dy(), w(), geometry<fg::Conv_dgrad_attributes>()), problem_.x); }
+  Tensor added_backward_data() { return shaped(graph_.add_data_gradient(dy(), w(), geometry<fg::Conv_dgrad_attributes>()), problem_.x); }
   Tensor backward_filter(const Tensor& in) {
     return shaped(graph_.conv_wgrad(dy(), in, geometry<fg::Conv_wgrad_attributes>()), problem_.w);
   }
@@ -140,7 +203,7 @@ class Builder {
   }
 
   const ConvProblem& problem_;
-  fg::Graph& graph_;
+  PlanGraph& graph_;
   const fe::DataType_t dtype_;
 };
 
@@ -172,13 +235,6 @@ const char* name_of(fe::NumericalNote_t note) {
 }
 
 }  // namespace
-
-// Opens what the frontend's class keeps to itself.
-class PlanGraph : public fg::Graph {
- public:
-  const std::vector<fe::NumericalNote_t>& numerical_notes(int index) const { return plans.numeric_notes[static_cast<std::size_t>(index)]; }
-  fe::error_t check_proposal(int index) { return plans.check_support_at_index(index); }
-};
 
 struct ConvGraph::Impl {
   PlanGraph graph;
@@ -221,7 +277,7 @@ bool ConvGraph::failed(const std::string& call, const std::string& message) {
 
 bool ConvGraph::lower() {
   if (impl_->lowered) return true;
-  fg::Graph& graph = impl_->graph;
+  PlanGraph& graph = impl_->graph;
   Builder(problem_, graph).build();
   graph.deselect_workspace_greater_than(static_cast<std::int64_t>(kMaxWorkspaceBytes - 3 * unused_vector_bytes(problem_)));
   if (fe::error_t status = graph.validate(); status.is_bad()) return failed("validate", status.get_message());

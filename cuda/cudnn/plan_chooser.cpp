@@ -23,7 +23,7 @@ Plan PlanChooser::wanted_plan(const ConvProblem& problem, const std::string& cho
   auto graph = new_graph(problem);
   if (graph->build_choice(choice)) return {std::move(graph), {}, false};
   throw EnvironmentError("the checkpoint's engine for " + describe(problem) + " is not offered here, so the same bits can't be had\n  " +
-                         graph->reason() + "\n  resume on the same kind of GPU with the same cuDNN");
+                         graph->reason() + "\n  resume on the same kind of GPU with the same cuDNN, or accept other bits with --allow-changes");
 }
 
 Plan PlanChooser::cached_plan(const ConvProblem& problem, const std::string& name) {

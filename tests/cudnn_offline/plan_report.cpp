@@ -89,10 +89,10 @@ std::string label(const NetworkConvolution& c) {
 
 // Rows of one network, batch size and precision; what was passed over is added to `passed_over`.
 std::string table(const Workload& workload, const Precision& precision, const PlanDevice& device, std::map<std::string, int>& passed_over) {
-  const bool f16 = precision.dtype == DType::kF16;  // cuDNN fuses in no other type: three columns say it all
+  const bool f16 = precision.dtype == DType::kF16;  // cuDNN fuses in no other type: four columns say it all
   std::string text = "\n### " + workload.model.name + ", batch " + std::to_string(workload.batch) + ", " + precision.name + "\n\n| convolution |";
   std::string line = "\n|---|";
-  std::vector<ConvPattern> columns{ConvPattern::kForward, ConvPattern::kBackwardData, ConvPattern::kBackwardFilter};
+  std::vector<ConvPattern> columns{ConvPattern::kForward, ConvPattern::kBackwardData, ConvPattern::kBackwardDataAdd, ConvPattern::kBackwardFilter};
   if (f16)
     columns.insert(columns.end(), {ConvPattern::kForwardSums, ConvPattern::kNormForwardSums, ConvPattern::kNormBackwardData,
                                    ConvPattern::kNormBackwardFilter});
@@ -166,7 +166,7 @@ std::string plan_table(const PlanDevice& device) {
       version_line() +
       ".\n\nEach cell is the engine that is taken without timing: cuDNN's first proposal (heuristic mode A, then its fall-back list) that is\n"
       "deterministic, sums in f32 and needs at most 1 GiB of workspace (shown from 16 MiB); `-`: none. `tf32` and `f32` are fp32 with and without\n"
-      "TF32. The seven patterns are those of cuda/conv_engine.h; bf16 and f32 have no fused plans, so those columns are left out. Convolutions\n"
+      "TF32. The eight patterns are those of cuda/conv_engine.h; bf16 and f32 have no fused plans, so those columns are left out. Convolutions\n"
       "marked (norm) read relu(norm(x)). Images of fewer than 4 channels are widened first in 16 bits (cuda/conv_engine.cpp).\n\n"
       "## Proposals that were passed over\n\n"
       "How often cuDNN's first proposal was not taken, and the note that forbids it. `TENSOR_CORE` is TF32, in f32.\n\n";

@@ -102,6 +102,7 @@ std::vector<NetworkConvolution> convolutions_of(const ModelOptions& options, std
 std::vector<ConvProblem> problems_of(const NetworkConvolution& c, DType dtype, bool tf32) {
   std::vector<ConvPattern> patterns{ConvPattern::kForward, ConvPattern::kBackwardFilter};  // also what the fused ones fall back to
   if (c.data) patterns.push_back(ConvPattern::kBackwardData);
+  if (c.data && c.plain) patterns.push_back(ConvPattern::kBackwardDataAdd);  // where branches meet
   if (c.plain) patterns.push_back(ConvPattern::kForwardSums);
   if (c.normalised)
     patterns.insert(patterns.end(), {ConvPattern::kNormForwardSums, ConvPattern::kNormBackwardData, ConvPattern::kNormBackwardFilter});

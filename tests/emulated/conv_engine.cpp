@@ -43,6 +43,7 @@ class Computation {
       case ConvPattern::kForwardSums: return put_with_sums(forward(read(in_.x, problem_.x)));
       case ConvPattern::kNormForwardSums: return put_with_sums(forward(normalised()));
       case ConvPattern::kBackwardData: return put(backward_data());
+      case ConvPattern::kBackwardDataAdd: return add_backward_data();
       case ConvPattern::kNormBackwardData: return norm_backward_data();
       case ConvPattern::kBackwardFilter: return put(backward_filter(read(in_.x, problem_.x)));
       case ConvPattern::kNormBackwardFilter: return put(backward_filter(normalised()));
@@ -50,15 +51,18 @@ class Computation {
   }
 
  private:
-  Tensor read(const void* from, const Shape& shape) const {
+  Tensor read_exactly(const void* from, const Shape& shape) const {
     Tensor wide = Tensor::empty(shape, DType::kF64);
     with_element_type(problem_.dtype, "a convolution", [&]<class T>(T) {
       std::size_t i = 0;
-      for (double& value : wide.host<double>()) {
-        const float element = to_float(static_cast<const T*>(from)[i++]);
-        value = problem_.dtype == DType::kF32 && problem_.tf32 ? to_tf32(element) : element;
-      }
+      for (double& value : wide.host<double>()) value = static_cast<double>(to_float(static_cast<const T*>(from)[i++]));
     });
+    return wide;
+  }
+  Tensor read(const void* from, const Shape& shape) const {
+    Tensor wide = read_exactly(from, shape);
+    if (problem_.dtype == DType::kF32 && problem_.tf32)
+      for (double& value : wide.host<double>()) value = static_cast<double>(to_tf32(static_cast<float>(value)));
     return wide;
   }
   float rounded(double value) const {
@@ -95,6 +99,12 @@ class Computation {
     Tensor dx = Tensor::empty(problem_.x, DType::kF64);
     reference_->conv2d_backward_data({}, read(in_.dy, y_), read(in_.w, problem_.w), problem_.params, dx, GradMode::kOverwrite);
     return dx;
+  }
+  void add_backward_data() const {
+    Tensor sum = backward_data(), before = read_exactly(in_.out, problem_.x);
+    std::size_t i = 0;
+    for (double& value : sum.host<double>()) value += before.host<double>()[i++];
+    put(sum);
   }
   Tensor backward_filter(const Tensor& x) const {
     Tensor dw = Tensor::empty(problem_.w, DType::kF64);

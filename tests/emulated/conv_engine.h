@@ -1,4 +1,4 @@
-// The emulated device's convolutions: the seven patterns by the reference backend's loops.
+// The emulated device's convolutions: the patterns by the reference backend's loops.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

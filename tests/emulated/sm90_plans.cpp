@@ -5,7 +5,8 @@
 namespace lockstep::cuda::emulated {
 
 bool is_plain(ConvPattern pattern) {
-  return pattern == ConvPattern::kForward || pattern == ConvPattern::kBackwardData || pattern == ConvPattern::kBackwardFilter;
+  return pattern == ConvPattern::kForward || pattern == ConvPattern::kBackwardData || pattern == ConvPattern::kBackwardDataAdd ||
+         pattern == ConvPattern::kBackwardFilter;
 }
 
 bool plans_on_sm90(const ConvProblem& problem) {
