@@ -75,17 +75,22 @@ def accuracy_lines(data):
 
 def step_row(row):
     result = row.get("result", {})
-    memory = result.get("device_peak_bytes") or result.get("pool_peak_bytes")
+    memory = result.get("pool_peak_bytes")
     cells = [row["batch"], row["dtype"], yes(row["fuse"]), yes(row["graphs"])]
     if not result:
-        return cells + [row.get("error"), None, None, None, None, None, None]
+        return cells + [row.get("error")] + [None] * 8
+    between, whole = result.get("class_ms", {}).get("other"), result.get("traced_step_ms")
     return cells + [number(result.get("images_per_second"), 0), number(result.get("step_ms"), 3), number(result.get("step_ms_min"), 3),
-                    number(result.get("step_ms_max"), 3), percent(result.get("roofline_share")), number(result.get("peak_gflops", 0) / 1e3, 0), gib(memory)]
+                    number(result.get("step_ms_max"), 3), number(result.get("device_ms"), 3), percent(1 - between / whole) if whole and between is not None else None,
+                    percent(result.get("roofline_share")), number(result.get("peak_gflops", 0) / 1e3, 0), gib(memory)]
 
 
 def steps_lines(data):
-    head = ("batch", "dtype", "fused", "graph", "images/s", "ms/step", "min", "max", "of the matrix peak", "peak TFLOP/s", "GiB")
-    return table(head, [step_row(row) for row in data.get("rows", [])]) if data.get("rows") else []
+    if not data.get("rows"):
+        return []
+    head = ("batch", "dtype", "fused", "graph", "images/s", "ms/step", "min", "max", "GPU's ms", "in kernels", "of the matrix peak", "peak TFLOP/s", "GiB")
+    note = "In kernels: the sum of all calls, timed one by one with cold caches, over the GPU's time of the untimed step; above 100 % where caches help the step."
+    return table(head, [step_row(row) for row in data["rows"]]) + ["", note]
 
 
 def roofline_rows(bench):

@@ -120,9 +120,9 @@ void print_memory_ops(const OpBench& bench) {
 }
 
 void print_text(const OpBench& bench) {
-  std::puts(fmt::format("{}; median of {} steps, every call timed inside the step\n"
+  std::puts(fmt::format("{}; median of {} steps, every call timed {}\n"
                         "peaks measured here: {:.0f} GFLOP/s, copy {:.1f} GB/s (a kernel gets past it where a cache holds its data)\n",
-                        subject_text(bench.subject), bench.steps, bench.peaks.gflops, bench.peaks.gbytes_per_second)
+                        subject_text(bench.subject), bench.steps, bench.on_device ? "by itself, with cold caches" : "inside the step", bench.peaks.gflops, bench.peaks.gbytes_per_second)
                 .c_str());
   print_layers(bench);
   print_memory_ops(bench);

@@ -41,6 +41,7 @@ void print_json(const StepBench& bench) {
                  {"backward_ms", r.backward_ms},
                  {"reduce_ms", r.reduce_ms},
                  {"update_ms", r.update_ms},
+                 {"device_ms", r.device_ms},
                  {"gradient_bytes", r.gradient_bytes},
                  {"peak_bytes", r.peak_bytes},
                  {"pool_peak_bytes", r.pool_peak_bytes},
@@ -81,6 +82,7 @@ void print_text(const StepBench& bench) {
                         static_cast<double>(r.peak_bytes) / kMiB, static_cast<double>(r.pool_peak_bytes) / kMiB,
                         static_cast<double>(r.planned_peak_bytes) / kMiB, r.warm_system_allocations)
                 .c_str());
+  if (r.device_ms > 0) std::puts(fmt::format("  gpu        {:.2f} ms a step by its own clock; the phases above are the host's", r.device_ms).c_str());
   std::puts(fmt::format("  roofline   {:.1f} % of {:.0f} GFLOP/s ({:.1f} GFLOP of convolutions and matrix products a step, counted as direct sums)\n"
                         "  where a traced step of {:.1f} ms goes: {:.1f} % in convolutions and matrix products\n{}",
                         100 * r.roofline_share(), r.peaks.gflops, r.flops * 1e-9, r.traced_step_ms, 100 * arithmetic_share(r), shares_text(r))

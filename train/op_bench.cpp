@@ -39,7 +39,7 @@ OpBench bench_ops(const BenchOptions& options, Communicator& comm) {
   BenchJob job(options, comm);
   OpBench result;
   result.steps = job.warm_up(options, comm);
-  const bool on_device = job.session().network.kernels->device().kind != DeviceKind::kCpu;
+  const bool on_device = result.on_device = job.session().network.kernels->device().kind != DeviceKind::kCpu;
   if (on_device) result.step_ms = untimed_step_ms(job, result.steps);
   job.runner().use_recording(false);
   OpLog log(kMaxCalls);

@@ -13,6 +13,7 @@ namespace lockstep {
 
 struct OpBench {
   BenchSubject subject;
+  bool on_device = false;       // a GPU's
   int steps = 0;                // timed
   std::vector<OpGroup> groups;  // calls of equal work, in the order of the step; this rank's
   // Medians over the steps, this rank's; the parts of a step are summed within each step, so that they add up as steps do.

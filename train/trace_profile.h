@@ -34,6 +34,7 @@ class Profiler {
   bool before_step();
   // After the last step: true if the file was written by this call. Collective.
   bool finish();
+  bool tracing() const { return state_ == State::kTracing; }
   bool written() const { return state_ == State::kWritten; }
   const std::string& file() const { return options_.file; }
   std::uint64_t dropped() const { return dropped_; }  // spans of this rank that found no room

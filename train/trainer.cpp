@@ -149,6 +149,7 @@ class Trainer {
 
   void one_step(Loader& loader) {
     if (profiler_ && profiler_->before_step()) tell_profile();
+    if (profiler_) runner_->use_recording(!profiler_->tracing());  // a replayed step has no calls to trace
     const double lr = session_.schedule->lr(step());
     or_save_urgently([&] { runner_->submit(step(), lr, loader); });
     ++position_.step;

@@ -79,16 +79,16 @@ struct GlobalForward {
   }
 
   LS_DEVICE void sum_pixels(std::int64_t image, const ThreadUnits& mine, int thread, Shared& shared) const {
-    const T* from = x + image * tiles.rows * tiles.channels + mine.offset;
+    const T* from = x + image * tiles.rows * tiles.channels;
     float sum[N];
     for (int k = 0; k < N; ++k) sum[k] = 0;
-    for (int i = 0; i < mine.count; i += kInFlight, from += kInFlight * mine.stride) {
-      Pack<T, N> pixels[kInFlight];
-      for (int u = 0; u < kInFlight; ++u) pixels[u] = load_pack<T, N>(i + u < mine.count ? from + u * mine.stride : from);
-      for (int u = 0; u < kInFlight; ++u)
-        for (int k = 0; k < N; ++k)
-          if (i + u < mine.count) sum[k] += to_float(pixels[u].at[k]);
-    }
+    for_batches<kInFlight>(mine, [&](auto batch, std::int64_t offset) {
+      constexpr int n = decltype(batch)::value;
+      Pack<T, N> pixels[n];
+      for (int u = 0; u < n; ++u) pixels[u] = load_pack<T, N>(from + offset + u * mine.stride);
+      for (int u = 0; u < n; ++u)
+        for (int k = 0; k < N; ++k) sum[k] += to_float(pixels[u].at[k]);
+    });
     for (int k = 0; k < N; ++k) shared.sum[thread * N + k] = sum[k];
   }
 

@@ -33,17 +33,16 @@ struct ApplyUnits {
     if (mine.count == 0) return;
     ChannelNorm<N> norms;
     norms.load(args.norm, tiles.first_channel(block.x, thread));
-    std::int64_t offset = mine.offset;
-    for (int i = 0; i < mine.count; i += kInFlight, offset += kInFlight * mine.stride) {
-      Pack<T, N> value[kInFlight], added[kInFlight];
-      for (int u = 0; u < kInFlight; ++u) {
-        const std::int64_t at = i + u < mine.count ? offset + u * mine.stride : offset;
+    for_batches<kInFlight>(mine, [&](auto batch, std::int64_t offset) {
+      constexpr int n = decltype(batch)::value;
+      Pack<T, N> value[n], added[n];
+      for (int u = 0; u < n; ++u) {
+        const std::int64_t at = offset + u * mine.stride;
         value[u] = load_pack<T, N>(args.x + at);
         if constexpr (kResidual) added[u] = load_pack<T, N>(args.residual + at);
       }
-      for (int u = 0; u < kInFlight; ++u)
-        if (i + u < mine.count) write(norms, value[u], added[u], offset + u * mine.stride);
-    }
+      for (int u = 0; u < n; ++u) write(norms, value[u], added[u], offset + u * mine.stride);
+    });
   }
 
   LS_DEVICE void write(const ChannelNorm<N>& norms, const Pack<T, N>& value, const Pack<T, N>& added, std::int64_t at) const {

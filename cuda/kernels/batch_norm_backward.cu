@@ -56,19 +56,18 @@ struct GradientUnits {
     norms.load(args.norm, channel);
     ChannelGradient<N> gradients;
     gradients.load(args, channel);
-    std::int64_t offset = mine.offset;
-    for (int i = 0; i < mine.count; i += kInFlight, offset += kInFlight * mine.stride) {
-      Pack<T, N> gradient[kInFlight], value[kInFlight];
-      unsigned open[kInFlight];
-      for (int u = 0; u < kInFlight; ++u) {
-        const std::int64_t at = i + u < mine.count ? offset + u * mine.stride : offset;
+    for_batches<kInFlight>(mine, [&](auto batch, std::int64_t offset) {
+      constexpr int n = decltype(batch)::value;
+      Pack<T, N> gradient[n], value[n];
+      unsigned open[n];
+      for (int u = 0; u < n; ++u) {
+        const std::int64_t at = offset + u * mine.stride;
         gradient[u] = load_pack<T, N>(args.dy + at);
         value[u] = load_pack<T, N>(args.x + at);
         if constexpr (kGate == Gate::kBits) open[u] = mask_bits<N>(args.bits, at);
       }
-      for (int u = 0; u < kInFlight; ++u)
-        if (i + u < mine.count) write(norms, gradients, gradient[u], value[u], open[u], offset + u * mine.stride);
-    }
+      for (int u = 0; u < n; ++u) write(norms, gradients, gradient[u], value[u], open[u], offset + u * mine.stride);
+    });
   }
 
   LS_DEVICE void write(const ChannelNorm<N>& norms, const ChannelGradient<N>& gradients, const Pack<T, N>& gradient,

@@ -64,19 +64,17 @@ struct BlockMoments {
       shift[k] = to_float(first.at[k]);
       sum[k] = squares[k] = 0;
     }
-    const T* from = x + mine.offset;
-    for (int i = 0; i < mine.count; i += kInFlight, from += kInFlight * mine.stride) {
-      Pack<T, N> rows[kInFlight];
-      for (int u = 0; u < kInFlight; ++u) rows[u] = load_pack<T, N>(i + u < mine.count ? from + u * mine.stride : from);
-      for (int u = 0; u < kInFlight; ++u) {
-        if (i + u >= mine.count) break;
+    for_batches<kInFlight>(mine, [&](auto batch, std::int64_t offset) {
+      constexpr int n = decltype(batch)::value;
+      Pack<T, N> rows[n];
+      for (int u = 0; u < n; ++u) rows[u] = load_pack<T, N>(x + offset + u * mine.stride);
+      for (int u = 0; u < n; ++u)
         for (int k = 0; k < N; ++k) {
           const float difference = to_float(rows[u].at[k]) - shift[k];
           sum[k] += difference;
           squares[k] += difference * difference;
         }
-      }
-    }
+    });
     const std::int64_t channel = tiles.first_channel(block.x, thread);
     const float count = static_cast<float>(mine.count);
     for (int k = 0; k < N; ++k) {

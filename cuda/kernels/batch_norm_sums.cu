@@ -48,19 +48,18 @@ struct BlockSums {
       norms.load(norm, channel);
     else if constexpr (kSums == 2)
       load_channels(norm.mean + channel, norms.mean);
-    std::int64_t offset = mine.offset;
-    for (int i = 0; i < mine.count; i += kInFlight, offset += kInFlight * mine.stride) {
-      Pack<T, N> gradient[kInFlight], value[kInFlight];
-      unsigned open[kInFlight];
-      for (int u = 0; u < kInFlight; ++u) {
-        const std::int64_t at = i + u < mine.count ? offset + u * mine.stride : offset;
+    for_batches<kInFlight>(mine, [&](auto batch, std::int64_t offset) {
+      constexpr int n = decltype(batch)::value;
+      Pack<T, N> gradient[n], value[n];
+      unsigned open[n];
+      for (int u = 0; u < n; ++u) {
+        const std::int64_t at = offset + u * mine.stride;
         gradient[u] = load_pack<T, N>(dy + at);
         if constexpr (kSums == 2) value[u] = load_pack<T, N>(x + at);
         if constexpr (kGate == Gate::kBits) open[u] = mask_bits<N>(bits, at);
       }
-      for (int u = 0; u < kInFlight; ++u)
-        if (i + u < mine.count) add_row(norms, gradient[u], value[u], open[u], sum);
-    }
+      for (int u = 0; u < n; ++u) add_row(norms, gradient[u], value[u], open[u], sum);
+    });
   }
 
   LS_DEVICE void add_row(const ChannelNorm<N>& norms, const Pack<T, N>& gradient, const Pack<T, N>& value, unsigned open,

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "core/error.h"
 #include "cuda/launch.h"
@@ -23,6 +24,27 @@ struct ThreadUnits {
   std::int64_t offset, stride;
   int count;
 };
+
+// Calls batch(std::integral_constant<int, n>, offset of the first of n units) for all of a thread's units: n = kInFlight as long
+// as there are so many, then 2 and 1. Without a condition inside a batch the compiler keeps its loads together, so that they are
+// in flight at the same time; behind one it moves each load to its use.
+template <int kInFlight, class Batch>
+LS_DEVICE void for_batches(const ThreadUnits& units, Batch batch) {
+  static_assert(kInFlight == 1 || kInFlight == 2 || kInFlight == 4);
+  std::int64_t offset = units.offset;
+  int left = units.count;
+  for (; left >= kInFlight; left -= kInFlight, offset += kInFlight * units.stride) batch(std::integral_constant<int, kInFlight>{}, offset);
+  if constexpr (kInFlight > 2) {
+    if (left >= 2) {
+      batch(std::integral_constant<int, 2>{}, offset);
+      left -= 2;
+      offset += 2 * units.stride;
+    }
+  }
+  if constexpr (kInFlight > 1) {
+    if (left == 1) batch(std::integral_constant<int, 1>{}, offset);
+  }
+}
 
 struct ChannelTiles {
   std::int64_t rows, channels;

@@ -89,9 +89,10 @@ struct MaxBackward {
           gradient[u] = load_pack<T, N>(dy + window);
           taps[u] = load_pack<std::uint8_t, N>(indices + window);
         }
-        for (int u = 0; u < kInFlight && j + u < beside.count; ++u)
-          for (int k = 0; k < N; ++k)
-            if (taps[u].at[k] == first_tap + (j + u) * w.stride) sum[k] += to_float(gradient[u].at[k]);
+        for (int u = 0; u < kInFlight; ++u) {
+          const int tap = j + u < beside.count ? first_tap + (j + u) * w.stride : -1;  // beyond the last: none
+          for (int k = 0; k < N; ++k) sum[k] += taps[u].at[k] == tap ? to_float(gradient[u].at[k]) : 0.0f;
+        }
       }
     }
     put_unit<T, N>(dx + geometry.x_at(at.image, at.row, at.column) + at.channel, sum, accumulate);

@@ -8,6 +8,7 @@ extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* light_handle) { LS_FORWARD(cublas_lt_library, cublasLtCreate, light_handle); }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t light_handle) { LS_FORWARD(cublas_lt_library, cublasLtDestroy, light_handle); }
+size_t cublasLtGetVersion(void) { LS_FORWARD(cublas_lt_library, cublasLtGetVersion); }
 const char* cublasLtGetStatusName(cublasStatus_t status) { LS_FORWARD(cublas_lt_library, cublasLtGetStatusName, status); }
 const char* cublasLtGetStatusString(cublasStatus_t status) { LS_FORWARD(cublas_lt_library, cublasLtGetStatusString, status); }
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t light_handle, cublasLtMatmulDesc_t compute_desc, const void* alpha, const void* a,

@@ -164,7 +164,7 @@ void compare(Kernels& kernels, Kernels& reference, const OpSample& sample, DType
 
 class CudaRegistry : public ::testing::TestWithParam<DType> {};
 INSTANTIATE_TEST_SUITE_P(EachDType, CudaRegistry, ::testing::Values(DType::kF32, DType::kBF16, DType::kF16),
-                         [](const auto& info) { return std::string(dtype_name(info.param)); });
+                         [](const auto& each) { return std::string(dtype_name(each.param)); });
 
 TEST_P(CudaRegistry, EveryOpAgreesWithTheReferenceRepeatsAndCanBeRecorded) {
   test_accelerator();

@@ -77,6 +77,21 @@ TEST(GpuRun, BannerAndMetricsShowGpuAndLossScale) {
   EXPECT_THAT(metrics, HasSubstr("\"gpu_ms\":"));
 }
 
+TEST(GpuRun, AProfileShowsTheCallsOfTracedSteps) {
+  TempDir folder;
+  expect_ok(train(1, folder / "run", {"--profile", folder / "trace.json"}));
+  const std::string trace = read_file(folder / "trace.json");
+  EXPECT_THAT(trace, HasSubstr("norm_conv2d_backward_data"));
+  EXPECT_THAT(trace, HasSubstr("finish_step"));
+}
+
+TEST(GpuRun, ACpuEvaluatesWhatAGpuTrained) {
+  TempDir folder;
+  expect_ok(train(1, folder / "run", {"--set", "precision=FP16"}));
+  const CommandResult eval = expect_ok(run(lockstep({"eval", folder / "run", "--set", "backend=AUTO", "--set", "precision=FP32"})));
+  EXPECT_THAT(eval.out, HasSubstr("accuracy"));
+}
+
 TEST(GpuRun, EvaluatesACheckpointAsTheRunDid) {
   TempDir folder;
   const CommandResult trained = expect_ok(train(1, folder / "run", {"--json"}));
