@@ -302,7 +302,7 @@ def parse():
     parser.add_argument("--binary", required=True, help="lockstep, built with CUDA")
     parser.add_argument("--tests", required=True, help="cuda_gpu_tests")
     parser.add_argument("--tests-filter", default="", help="GoogleTest filter of the part tests")
-    parser.add_argument("--sanitizer-filter", default="*Loss*:*Optimizer*:*Pool*:*Elementwise*:*BatchNorm*:*Norm*", help="and of the sanitizers (%(default)s)")
+    parser.add_argument("--sanitizer-filter", default="Cuda*:ChannelTiles*", help="and of the sanitizers (%(default)s)")
     parser.add_argument("--data", default="", help="folder of Fashion-MNIST, if not where the config says")
     parser.add_argument("--peer-python", default="python3", help="a python with torch and torchvision")
     parser.add_argument("--keep", action="store_true", help="keep the runs' folders")

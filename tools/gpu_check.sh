@@ -10,8 +10,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-emulated=0
-for word in "$@"; do [[ $word != --emulated ]] || emulated=1; done
+emulated=0 help=0
+for word in "$@"; do
+  case $word in
+    --emulated) emulated=1 ;;
+    --help | -h) help=1 ;;
+  esac
+done
 if ! command -v python3 >/dev/null; then
   echo "gpu_check: want python3 (3.8 or later) on the PATH" >&2
   exit 77
@@ -28,7 +33,7 @@ else
   options=(--binary "$build/lockstep" --tests "$build/tests/cuda_gpu_tests")
 fi
 for program in "${options[1]}" "${options[3]}"; do
-  if [[ ! -x $program ]]; then
+  if [[ $help == 0 && ! -x $program ]]; then
     echo "gpu_check: no $program: build it with: tools/build.sh $([[ $emulated == 1 ]] && echo cpu || echo cuda)" >&2
     exit 66
   fi

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything and runs all tests: the optimised build, then the fast tests again under the
-# address + undefined and the thread sanitizer. The last line is "N passed, N failed, N skipped"; skips are named above it.
+# address + undefined and the thread sanitizer; where there is a CUDA toolkit also the product with CUDA, of which only the tests
+# run that need no GPU or it alone. The last line is "N passed, N failed, N skipped"; skips are named above it.
 #
 #   tools/run_tests.sh              all of it
-#   tools/run_tests.sh cpu          only the given presets (cpu, asan, tsan)
+#   tools/run_tests.sh cpu          only the given presets (cpu, asan, tsan, cuda)
 # SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -11,7 +12,7 @@ started=$SECONDS
 say() { printf '[%4d s] %s\n' $((SECONDS - started)) "$*"; }
 
 presets=("$@")
-[[ ${#presets[@]} -gt 0 ]] || presets=(cpu asan tsan)
+[[ ${#presets[@]} -gt 0 ]] || presets=(cpu cuda asan tsan)
 
 say "packages"
 tools/setup.sh --tests || exit $?
@@ -22,14 +23,34 @@ results=$PWD/build/test-results
 rm -rf "$results"
 mkdir -p "$results"
 broken=0
+
+# A skip of a whole preset, in the form in which test programs report theirs.
+skip_preset() {
+  mkdir -p "$results/$1"
+  printf '<testcase name="Builds" result="skipped" classname="Preset_%s"><skipped message="%s"/></testcase>\n' "$1" "$(tr '"<>&' "'()+" <<<"$2")" \
+    >"$results/$1/preset.xml"
+  say "preset $1: skipped: $2"
+}
+
 for preset in "${presets[@]}"; do
   # The sanitizers run the fast tests, two programs at a time; nothing else of theirs is needed here.
   targets=()
   selection=()
-  if [[ $preset != cpu ]]; then
-    targets=(fast_tests)
-    selection=(-L fast -j 2)
-  fi
+  case $preset in
+    cpu) ;;
+    cuda)
+      if ! reason=$(tools/setup_cuda.sh 2>&1); then
+        skip_preset cuda "$(head -n 1 <<<"${reason#setup: }")"
+        continue
+      fi
+      targets=(cuda_checks)
+      selection=(-L cuda -j 2)
+      ;;
+    *)
+      targets=(fast_tests)
+      selection=(-L fast -j 2)
+      ;;
+  esac
   say "preset $preset: build"
   if ! tools/build.sh "$preset" ${targets[@]+"${targets[@]}"}; then
     echo "FAILED build of preset $preset"

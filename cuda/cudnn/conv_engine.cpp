@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <limits>
 #include <optional>
 #include <unordered_map>
@@ -137,12 +138,15 @@ class CudnnEngine final : public ConvEngine {
   CudnnEngine(const CudaOptions& options, Accelerator& accelerator)
       : timer_(accelerator, handle_),
         chooser_({.handle = handle_.get(), .described = nullptr}, PlanCache(options.plan_cache, machine(accelerator.device())),
-                 options.time_choices ? &timer_ : nullptr) {}
+                 options.time_choices ? &timer_ : nullptr) {
+    say_notes();
+  }
   ~CudnnEngine() override {
     try {
       chooser_.save();
     } catch (const std::exception&) {  // out of memory at the very end: the choices are made anew next time
     }
+    say_notes();
   }
   CudnnEngine(const CudnnEngine&) = delete;
   CudnnEngine& operator=(const CudnnEngine&) = delete;
@@ -165,6 +169,11 @@ class CudnnEngine final : public ConvEngine {
   }
 
  private:
+  // The plan file is only a convenience: what is wrong with it is said and passed over.
+  void say_notes() {
+    const std::vector<std::string>& notes = chooser_.cache().notes();
+    for (; notes_said_ < notes.size(); ++notes_said_) std::fprintf(stderr, "warning: plan file: %s\n", notes[notes_said_].c_str());
+  }
   const Plan& plan(const ConvProblem& problem) {
     const auto known = plans_.find(problem);
     return known != plans_.end() ? known->second : plans_.emplace(problem, chooser_.choose(problem)).first->second;
@@ -178,6 +187,7 @@ class CudnnEngine final : public ConvEngine {
   Handle handle_;
   DeviceTimer timer_;
   cudnn::PlanChooser chooser_;
+  std::size_t notes_said_ = 0;
   std::unordered_map<ConvProblem, Plan, ConvProblemHash> plans_;  // after the handle: gone before it
 };
 

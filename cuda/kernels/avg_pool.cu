@@ -27,8 +27,8 @@ struct MeanForward {
         for (int k = 0; k < N; ++k) sum[k] += to_float(tap.at[k]);
       }
     }
-    const float divisor = geometry.divisor(at.row, at.column);
-    for (int k = 0; k < N; ++k) sum[k] /= divisor;
+    const float share = geometry.share(at.row, at.column);
+    for (int k = 0; k < N; ++k) sum[k] *= share;
     put_unit<T, N>(y + geometry.y_at(at.image, at.row, at.column) + at.channel, sum, false);
   }
 };
@@ -49,8 +49,8 @@ struct MeanBackward {
       for (int j = 0; j < beside.count; ++j) {
         const int p = above.window - i, q = beside.window - j;
         const Pack<T, N> gradient = load_pack<T, N>(dy + geometry.y_at(at.image, p, q) + at.channel);
-        const float divisor = geometry.divisor(p, q);
-        for (int k = 0; k < N; ++k) sum[k] += to_float(gradient.at[k]) / divisor;
+        const float share = geometry.share(p, q);
+        for (int k = 0; k < N; ++k) sum[k] += to_float(gradient.at[k]) * share;
       }
     put_unit<T, N>(dx + geometry.x_at(at.image, at.row, at.column) + at.channel, sum, accumulate);
   }
@@ -114,9 +114,9 @@ struct GlobalBackward {
 
   LS_DEVICE void compute(const PoolPlace& at) const {
     const Pack<T, N> gradient = load_pack<T, N>(dy + at.image * geometry.channels + at.channel);
-    const float pixels = static_cast<float>(static_cast<std::int64_t>(geometry.h.pixels) * geometry.w.pixels);
+    const float share = 1.0f / static_cast<float>(static_cast<std::int64_t>(geometry.h.pixels) * geometry.w.pixels);
     float values[N];
-    for (int k = 0; k < N; ++k) values[k] = to_float(gradient.at[k]) / pixels;
+    for (int k = 0; k < N; ++k) values[k] = to_float(gradient.at[k]) * share;
     put_unit<T, N>(dx + geometry.x_at(at.image, at.row, at.column) + at.channel, values, accumulate);
   }
 };

@@ -7,7 +7,7 @@
 namespace lockstep::cuda {
 namespace {
 
-constexpr int kBlocksPerSm = 3;
+constexpr int kBlocksPerSm = 4;
 
 // kSums = 2: of g, and of g * (x - mean), g being dy where the gate is open. kSums = 1: of dy.
 // partial (kSums, row_blocks, C).

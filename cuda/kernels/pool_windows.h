@@ -56,10 +56,10 @@ struct PoolGeometry {
   LS_DEVICE std::int64_t y_at(std::int64_t image, int row, int column) const {
     return ((image * h.windows + row) * w.windows + column) * channels;
   }
-  // What the mean over a window divides by.
-  LS_DEVICE float divisor(int p, int q) const {
-    if (count_padding) return static_cast<float>(h.kernel * w.kernel);
-    return static_cast<float>((h.end_tap(p) - h.first_tap(p)) * (w.end_tap(q) - w.first_tap(q)));
+  // What a pixel counts in the mean over a window.
+  LS_DEVICE float share(int p, int q) const {
+    const int inside = (h.end_tap(p) - h.first_tap(p)) * (w.end_tap(q) - w.first_tap(q));
+    return 1.0f / static_cast<float>(count_padding ? h.kernel * w.kernel : inside);
   }
 
  private:

@@ -26,7 +26,7 @@ inline std::size_t channel(const Shape& s, std::size_t i) { return i % static_ca
 // The rows that one thread of a sum adds up, at most.
 inline std::int64_t thread_rows(const Shape& s, Place place) {
   const int width = s[1] % 8 == 0 && place == Place::kAligned ? 8 : 1;
-  return cuda::reduction_tiles(per_channel(s), s[1], width, 3).groups_of_block(0);
+  return cuda::reduction_tiles(per_channel(s), s[1], width, 4).groups_of_block(0);
 }
 
 // Everything that batch norm reads, on the host.

@@ -193,6 +193,25 @@ TEST_P(CudaNormConvolution, MomentsAreThoseOfTheOutput) {
     }
 }
 
+// Which patterns a layer's training step asks for.
+TEST_P(CudaNormConvolution, OneFusedPatternServesEachPassWhereThereIsOne) {
+  const ConvCase c{{2, 16, 7, 7}, {16, 16, 3, 3}, {.pad = {1, 1}}};
+  const Tensor x = on_gpu(random(c.x, 1)), w = on_gpu(random(c.w, 2)), dy = on_gpu(random(c.x, 3));
+  const Norm norm(16);
+  Tensor y = empty_on_gpu(c.x, dtype()), dz = empty_on_gpu(c.x, dtype()), dw = empty_on_gpu(c.w, DType::kF32);
+  Tensor mean = empty_on_gpu({16}, DType::kF32), m2 = empty_on_gpu({16}, DType::kF32);
+  cuda_->norm_conv2d_forward_moments(gpu_stream(), x, norm.device(), w, c.params, y, mean, m2);
+  cuda_->norm_conv2d_backward_data(gpu_stream(), dy, w, c.params, x, norm.device(), dz, mean, m2);
+  cuda_->norm_conv2d_backward_filter(gpu_stream(), x, norm.device(), dy, c.params, dw, GradMode::kOverwrite);
+  test_accelerator().synchronize(gpu_stream());
+  std::vector<std::string> patterns;
+  for (const auto& [problem, engine] : cuda_->choices()) patterns.push_back(problem.substr(0, problem.find(' ')));
+  if (fuse() && dtype() == DType::kF16)
+    EXPECT_EQ(patterns, (std::vector<std::string>{"norm_backward_data", "norm_backward_filter", "norm_forward_sums"}));
+  else
+    EXPECT_EQ(patterns, (std::vector<std::string>{"backward_data", "backward_filter", "forward"}));
+}
+
 // Only the fused patterns give moments for nothing: on a GPU that has them, f16, channels in eights, no 7x7 stem.
 TEST_P(CudaNormConvolution, MomentsAreOfferedOnlyWhereTheyAreFused) {
   const auto gives = [&](const Shape& x, const Shape& w, const Conv2dParams& params, bool normalised) {

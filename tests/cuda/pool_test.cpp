@@ -105,14 +105,14 @@ TEST_F(CudaPool, AverageBothWays) {
         Tensor want = widened(y), size = widened(y);
         reference_->avg_pool_forward({}, widened(x), params, want);
         reference_->avg_pool_forward({}, magnitudes(x), params, size);
-        expect_close("avg pool " + x_shape.str(), y, want, size, taps + 1);
+        expect_close("avg pool " + x_shape.str(), y, want, size, taps + 2);
         for (const GradMode mode : kModes) {
           const Tensor dx = run_twice(
               x, [&, p = params](Tensor& out) { cuda::avg_pool_backward(stream_, gradient, p, out, mode); }, place);
           Tensor want_dx = widened(x), dx_size = magnitudes(x);
           reference_->avg_pool_backward({}, widened(dy), params, want_dx, mode);
           reference_->avg_pool_backward({}, magnitudes(dy), params, dx_size, mode);
-          expect_close("avg pool backward " + x_shape.str(), dx, want_dx, dx_size, taps + 2);
+          expect_close("avg pool backward " + x_shape.str(), dx, want_dx, dx_size, taps + 3);
         }
       }
 }
@@ -133,7 +133,7 @@ TEST_F(CudaPool, GlobalAverageBothWays) {
           Tensor want_dx = widened(x), dx_size = magnitudes(x);
           reference_->global_avg_pool_backward({}, widened(dy), want_dx, mode);
           reference_->global_avg_pool_backward({}, magnitudes(dy), dx_size, mode);
-          expect_close("global backward " + shape.str(), dx, want_dx, dx_size, 2);
+          expect_close("global backward " + shape.str(), dx, want_dx, dx_size, 3);
         }
       }
 }

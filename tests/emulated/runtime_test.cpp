@@ -19,6 +19,10 @@ namespace {
 class EmulatedDevice : public ::testing::Test {
  protected:
   EmulatedDevice() { runtime::use_device(0); }
+  ~EmulatedDevice() override {  // what was given to the streams writes into this object
+    runtime::use_device(0);
+    for (const Stream stream : {a_, b_}) runtime::synchronize(stream);
+  }
   // Appends `digit` to what ran.
   void run(Stream stream, int digit) {
     enqueue_work(stream, [this, digit] { ran_ = 10 * ran_ + digit; });
