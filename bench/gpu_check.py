@@ -22,7 +22,7 @@ from gpu_run import Budgets, Failed, OutOfTime, PeerProcess, Skipped, run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NO_GPU = 71  # docs/exit_codes.md: environment
-SECONDS = {"machine": 20, "tests": 80, "memcheck": 40, "racecheck": 40, "digests": 60, "accuracy": 60, "steps": 100, "ops": 30, "peer": 90}
+SECONDS = {"machine": 15, "tests": 70, "memcheck": 35, "racecheck": 35, "digests": 60, "accuracy": 45, "steps": 110, "ops": 35, "peer": 115}
 FIELDS = "name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit,pcie.link.gen.max,utilization.gpu"
 
 
@@ -41,7 +41,8 @@ class Sizes:
     peer_options = ["--steps", "20", "--warmup", "8"]
     tests_filter = "*"
     digests = {"Fashion-MNIST net, FP32": ["configs/fashion_mnist.pbtxt", "--max-steps", "60", "--set", "evaluation.every_epochs=0"],
-               "Fashion-MNIST net, BF16": ["configs/fashion_mnist.pbtxt", "--max-steps", "60", "--set", "evaluation.every_epochs=0", "--set", "precision=BF16"],
+               "Fashion-MNIST net, BF16": ["configs/fashion_mnist.pbtxt", "--max-steps", "60", "--set", "evaluation.every_epochs=0", "--set",
+                                           "precision=BF16"],
                "ResNet-50, FP16": ["configs/resnet50_synthetic.pbtxt", "--max-steps", "8", "--set", "precision=FP16"]}
     accuracy = ["configs/fashion_mnist.pbtxt", "--set", "precision=FP16", "--set", "batch.shard_batch=128", "--set", "data.loader_threads=4"]
     wanted_top1 = 93.0
@@ -52,14 +53,14 @@ class Emulated(Sizes):
 
     subject = ["--model", "resnet8", "--base-width", "8", "--size", "16", "--classes", "10"]
     steps, warmup = 3, 2
-    matrix = [(4, dtype, fuse, graph) for dtype, fuse, graph in (("f16", True, True), ("bf16", True, True), ("f16", False, True), ("f16", True, False))]
+    matrix = [(4, "f16", True, True), (4, "bf16", True, True), (4, "f16", False, True), (4, "f16", True, False)]
     op_cases = [(4, "f16", True)]
     peer_cases, peer_modes, rounds = [(4, "bf16")], ["eager"], 2
     peer_options = ["--device", "cpu", "--model", "resnet18", "--size", "32", "--steps", "2", "--warmup", "1"]
     tests_filter = "*Loss*:*Optimizer*"
-    small = ["configs/fashion_mnist.pbtxt", "--set", "data.source=SYNTHETIC", "--set", "data.height=12", "--set", "data.width=12", "--set", "data.channels=1",
-             "--set", "data.synthetic.size=32", "--set", "data.synthetic.eval_size=16", "--set", "batch.global_batch=8", "--set", "batch.shard_batch=4",
-             "--set", "model.name=resnet8", "--set", "model.base_width=8", "--set", "epochs=1"]
+    small = ["configs/fashion_mnist.pbtxt"] + [word for change in (
+        "data.source=SYNTHETIC", "data.height=12", "data.width=12", "data.channels=1", "data.synthetic.size=32", "data.synthetic.eval_size=16",
+        "batch.global_batch=8", "batch.shard_batch=4", "model.name=resnet8", "model.base_width=8", "epochs=1") for word in ("--set", change)]
     digests = {"small net, FP32": small, "small net, FP16": small + ["--set", "precision=FP16"]}
     accuracy = small + ["--set", "precision=FP16"]
     wanted_top1 = 0.0
@@ -79,6 +80,13 @@ def commit():
         return next((line.split(None, 1)[1] for line in manifest.read_text().splitlines() if line.startswith("commit ")), "unknown")
     changed = " (with changes)" if first_line(["git", "status", "--porcelain", "--untracked-files=no"]) else ""
     return (first_line(["git", "rev-parse", "--short=12", "HEAD"]) or "unknown") + changed
+
+
+def typed_command(words):
+    """As the user typed it: tools/gpu_check.sh puts where the programs are before that."""
+    while words and words[0] in ("--binary", "--tests", "--data"):
+        words = words[2:]
+    return shlex.join(["tools/gpu_check.sh", *words])
 
 
 def tail(text, lines=25):
@@ -104,8 +112,9 @@ class Check:
         self.scratch = self.out / "gpu_check_scratch"
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
-        self.report = gpu_report.Report(self.out / f"{date}-{slug}-gpu_check.md", title=f"GPU check on {self.gpu or 'a machine without a GPU'}", date=date,
-                                        commit=commit(), command="tools/gpu_check.sh " + shlex.join(sys.argv[1:]), emulated=args.emulated)
+        self.report = gpu_report.Report(self.out / f"{date}-{slug}-gpu_check.md", date=date,
+                                        title=f"GPU check on {self.gpu or 'a machine without a GPU'}", commit=commit(),
+                                        command=typed_command(sys.argv[1:]), emulated=args.emulated)
         self.name, self.part = "", {}
         folders = [os.environ.get(name, "") for name in ("LOCKSTEP_GPU_LIBRARIES", "LD_LIBRARY_PATH")]
         self.env = dict(os.environ, LD_LIBRARY_PATH=":".join(filter(None, folders)))
@@ -139,8 +148,9 @@ class Check:
     def our_step(self, kind, batch, dtype, fuse=True, graphs=True):
         sets = ([f"cuda.tf32={str(dtype == 'tf32').lower()}"] if dtype in ("f32", "tf32") else []) + ([] if fuse else ["cuda.fuse=false"])
         sets += ([] if graphs else ["cuda.graphs=false"]) + [f"cuda.plan_cache={self.scratch / 'plans'}"]
-        command = [self.args.binary, "bench", kind, *self.sizes.subject, "--batch", str(batch), "--backend", "CUDA", "--dtype", dtype.replace("tf32", "f32")]
-        return command + [word for each in sets for word in ("--set", each)] + ["--warmup", str(self.sizes.warmup), "--steps", str(self.sizes.steps), "--json"]
+        job = [*self.sizes.subject, "--batch", str(batch), "--backend", "CUDA", "--dtype", dtype.replace("tf32", "f32")]
+        changes = [word for each in sets for word in ("--set", each)]
+        return [self.args.binary, "bench", kind, *job, *changes, "--warmup", str(self.sizes.warmup), "--steps", str(self.sizes.steps), "--json"]
 
     def train(self, words, folder, ranks=1, more=()):
         launcher = ["tools/mpi.sh", str(ranks)] if ranks > 1 else []
@@ -155,7 +165,8 @@ class Check:
                                      if line.startswith("model name")), platform.processor())),
                  ("cores", os.cpu_count()), ("system", platform.platform()), ("python", platform.python_version())]
         found = first_line(["nvidia-smi", f"--query-gpu={FIELDS}", "--format=csv,noheader"])
-        facts += [(f"GPU {field}", value.strip()) for field, value in zip(FIELDS.split(","), found.split(","))] if found else []
+        if found:
+            facts += [(f"GPU {field}", value.strip()) for field, value in zip(FIELDS.split(","), found.split(","))]
         facts += [("libraries", os.environ["LOCKSTEP_GPU_LIBRARIES"])] if os.environ.get("LOCKSTEP_GPU_LIBRARIES") else []
         self.part["data"] = {"facts": facts, "version": self.run([self.args.binary, "version"]).out}
         probe = self.run([self.args.binary, "bench", "step", "--model", "resnet8", "--base-width", "8", "--size", "16", "--batch", "4", "--classes", "10",
@@ -184,14 +195,17 @@ class Check:
         if program is None:
             raise Skipped("there is no compute-sanitizer on the PATH or in /usr/local/cuda")
         try:
-            done = self.run([program, "--tool", tool, "--target-processes", "all", "--error-exitcode", "86", self.args.tests, f"--gtest_filter={self.args.sanitizer_filter}"])
+            done = self.run([program, "--tool", tool, "--target-processes", "all", "--error-exitcode", "86", self.args.tests,
+                             f"--gtest_filter={self.args.sanitizer_filter}"])
         except OutOfTime as late:
             if hasattr(late, "finished"):
                 outcome = gtest_outcome(late.finished.out)
-                self.part["data"] = {"summary": f"{outcome['passed']} tests passed before the cut, {len(outcome['failed'])} failed", "tail": tail(late.finished.err)}
+                summary = f"{outcome['passed']} tests passed before the cut, {len(outcome['failed'])} failed"
+                self.part["data"] = {"summary": summary, "tail": tail(late.finished.err)}
             raise
         text = done.out + done.err
-        self.part["data"] = {"summary": "; ".join(re.findall(r"=+ ((?:ERROR|RACECHECK) SUMMARY.*)", text) + re.findall(r"\[ +PASSED +\] (.*)", text))}
+        summary = re.findall(r"=+ ((?:ERROR|RACECHECK) SUMMARY.*)", text) + re.findall(r"\[ +PASSED +\] (.*)", text)
+        self.part["data"] = {"summary": "; ".join(summary)}
         if done.code != 0:
             self.part["data"]["tail"] = tail(text)
             raise Failed(f"{tool} found errors" if done.code == 86 else done.error())
@@ -307,10 +321,11 @@ def parse():
     parser.add_argument("--peer-python", default="python3", help="a python with torch and torchvision")
     parser.add_argument("--keep", action="store_true", help="keep the runs' folders")
     args = parser.parse_args()
-    args.parts = args.parts.split(",")
-    for part in args.parts:
+    wanted = args.parts.split(",")
+    for part in wanted:
         if part not in SECONDS:
             parser.error(f"--parts: got '{part}', want some of {', '.join(SECONDS)}")
+    args.parts = [part for part in SECONDS if part in wanted]
     if args.minutes <= 0:
         parser.error("--minutes: want more than 0")
     return args
@@ -320,17 +335,17 @@ def main():
     args = parse()
     check = Check(args)
     states = []
-    for part in SECONDS:
-        if part in args.parts:
-            states.append(check.do(part))
+    for part in args.parts:
+        states.append(check.do(part))
         if part == "machine" and states == ["failed"]:
-            check.report.save()
-            print(f"gpu_check: nothing was checked; see {check.report.path}", file=sys.stderr)
-            return NO_GPU
+            break
     check.report.results["finished"] = True
     check.report.save()
     if not args.keep:
         shutil.rmtree(check.scratch, ignore_errors=True)
+    if args.parts[0] == "machine" and states == ["failed"]:
+        print(f"gpu_check: nothing was checked; see {check.report.path}", file=sys.stderr)
+        return NO_GPU
     print(f"gpu_check: report: {check.report.path}")
     return 1 if "failed" in states else 2 if "out of time" in states else 0
 

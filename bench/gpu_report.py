@@ -63,7 +63,8 @@ def sanitizer_lines(data):
 
 
 def digests_lines(data):
-    rows = [(row["case"], row["run"], f"`{row['digest']}`" if row.get("digest") else row.get("error"), row.get("verdict")) for row in data.get("rows", [])]
+    rows = [(row["case"], row["run"], f"`{row['digest']}`" if row.get("digest") else row.get("error"), row.get("verdict"))
+            for row in data.get("rows", [])]
     return table(("case", "run", "digest of the training state", "same as the first"), rows) if rows else []
 
 
@@ -80,16 +81,19 @@ def step_row(row):
     if not result:
         return cells + [row.get("error")] + [None] * 8
     between, whole = result.get("class_ms", {}).get("other"), result.get("traced_step_ms")
+    in_kernels = 1 - between / whole if whole and between is not None else None
     return cells + [number(result.get("images_per_second"), 0), number(result.get("step_ms"), 3), number(result.get("step_ms_min"), 3),
-                    number(result.get("step_ms_max"), 3), number(result.get("device_ms"), 3), percent(1 - between / whole) if whole and between is not None else None,
+                    number(result.get("step_ms_max"), 3), number(result.get("device_ms"), 3), percent(in_kernels),
                     percent(result.get("roofline_share")), number(result.get("peak_gflops", 0) / 1e3, 0), gib(memory)]
 
 
 def steps_lines(data):
     if not data.get("rows"):
         return []
-    head = ("batch", "dtype", "fused", "graph", "images/s", "ms/step", "min", "max", "GPU's ms", "in kernels", "of the matrix peak", "peak TFLOP/s", "GiB")
-    note = "In kernels: the sum of all calls, timed one by one with cold caches, over the GPU's time of the untimed step; above 100 % where caches help the step."
+    head = ("batch", "dtype", "fused", "graph", "images/s", "ms/step", "min", "max", "GPU's ms", "in kernels", "of the matrix peak",
+            "peak TFLOP/s", "GiB")
+    note = ("In kernels: the sum of all calls, timed one by one with cold caches, over the GPU's time of the untimed step; above 100 % where caches "
+            "help the step.")
     return table(head, [step_row(row) for row in data["rows"]]) + ["", note]
 
 
@@ -103,8 +107,8 @@ def roofline_rows(bench):
         arithmetic = op.get("flop", 0) * op["calls"] / flops
         memory = op["bytes"] * op["calls"] / bandwidth
         floor = max(arithmetic, memory)
-        rows.append({"name": " ".join(word for word in (op["name"], op["variant"]) if word), "shapes": op["shapes"], "calls": op["calls"], "ms": op["ms"],
-                     "bound": "matrix" if arithmetic > memory else "memory", "share": floor / op["ms"], "lost_ms": op["ms"] - floor})
+        rows.append({"name": " ".join(word for word in (op["name"], op["variant"]) if word), "shapes": op["shapes"], "calls": op["calls"],
+                     "ms": op["ms"], "bound": "matrix" if arithmetic > memory else "memory", "share": floor / op["ms"], "lost_ms": op["ms"] - floor})
     return sorted(rows, key=lambda row: -row["ms"])
 
 
@@ -127,14 +131,15 @@ def ops_lines(data, longest=30):
         rows = roofline_rows(bench)
         in_kernels = bench["arithmetic_ms"] + bench["memory_ms"]
         floor = sum(row["ms"] * row["share"] for row in rows)
-        lines += [f"Step {bench['step_ms']:.3f} ms untimed; its kernels one by one {in_kernels:.3f} ms ({percent(in_kernels / bench['step_ms'])} of the step), at their "
-                  f"rooflines {floor:.3f} ms ({percent(floor / bench['step_ms'])}). Peaks: {bench['peak_gflops'] / 1e3:,.0f} TFLOP/s, "
-                  f"{bench['peak_gbytes_per_second']:,.0f} GB/s.", ""]
-        lines += table(("kernel, all layers", "ms", "of its roofline"), [(name, number(ms, 3), percent(share)) for name, ms, share in kernel_totals(rows)])
+        lines += [f"Step {bench['step_ms']:.3f} ms untimed; its kernels one by one {in_kernels:.3f} ms "
+                  f"({percent(in_kernels / bench['step_ms'])} of the step), at their rooflines {floor:.3f} ms ({percent(floor / bench['step_ms'])}). "
+                  f"Peaks: {bench['peak_gflops'] / 1e3:,.0f} TFLOP/s, {bench['peak_gbytes_per_second']:,.0f} GB/s.", ""]
+        lines += table(("kernel, all layers", "ms", "of its roofline"),
+                       [(name, number(ms, 3), percent(share)) for name, ms, share in kernel_totals(rows)])
         lines += ["", f"The {min(longest, len(rows))} longest of {len(rows)} rows (calls of equal work; ms and loss of all calls):", ""]
         lines += table(("kernel", "shapes", "calls", "ms", "bound by", "of its roofline", "ms above it"),
-                       [(row["name"], row["shapes"], row["calls"], number(row["ms"], 3), row["bound"], percent(row["share"]), number(row["lost_ms"], 3))
-                        for row in rows[:longest]])
+                       [(row["name"], row["shapes"], row["calls"], number(row["ms"], 3), row["bound"], percent(row["share"]),
+                         number(row["lost_ms"], 3)) for row in rows[:longest]])
     return lines[1:]
 
 
@@ -176,9 +181,13 @@ def peer_lines(data):
     rows = []
     for case in data.get("cases", []):
         for index, each in enumerate(case["rounds"]):
-            rows += [(case["name"], index + 1, who, number(result.get("images_per_second"), 2), number(result.get("ms_per_step") or result.get("step_ms"), 3),
-                      number(result.get("setup_seconds")), result.get("error")) for who, result in each.items()]
-    return lines + (["", "Round by round, in the order of the runs:", "", *table(("case", "round", "side", "images/s", "ms/step", "s to set up", "error"), rows)] if rows else [])
+            rows += [(case["name"], index + 1, who, number(result.get("images_per_second"), 2),
+                      number(result.get("ms_per_step") or result.get("step_ms"), 3), number(result.get("setup_seconds")), result.get("error"))
+                     for who, result in each.items()]
+    if rows:
+        head = ("case", "round", "side", "images/s", "ms/step", "s to set up", "error")
+        lines += ["", "Round by round, in the order of the runs:", "", *table(head, rows)]
+    return lines
 
 
 BODIES = {"machine": machine_lines, "tests": tests_lines, "memcheck": sanitizer_lines, "racecheck": sanitizer_lines, "digests": digests_lines,
@@ -199,8 +208,8 @@ def answer_lines(results):
     lines = ["**Answer**: " + "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items()) + "."]
     best = best_step(parts)
     if best is not None:
-        lines.append(f"Fastest step: {best['result']['images_per_second']:,.0f} images/s ({best['result'].get('model')}, {best['dtype']}, batch {best['batch']}; "
-                     f"the aim on an H200 is {AIM_IMAGES:,} at batch 256 in f16).")
+        lines.append(f"Fastest step: {best['result']['images_per_second']:,.0f} images/s ({best['result'].get('model')}, {best['dtype']}, "
+                     f"batch {best['batch']}; the aim on an H200 is {AIM_IMAGES:,} at batch 256 in f16).")
     for case in parts.get("peer", {}).get("data", {}).get("cases", []):
         mode, values = ratios(case)
         if values:
@@ -229,7 +238,8 @@ def render(results):
     for name, _ in PARTS:
         lines += part_lines(name, results["parts"].get(name, {}))
     lines += ["## What it does not show", "",
-              "Other sizes and networks; several GPUs; a step that is fed from files. Figures are of one card on one day: only ratios within the run compare.", ""]
+              "Other sizes and networks; several GPUs; a step that is fed from files. Figures are of one card on one day: only ratios within the run "
+              "compare.", ""]
     return "\n".join(lines)
 
 

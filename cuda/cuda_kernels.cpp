@@ -11,6 +11,8 @@
 #include "cuda/kernels/optimizer.h"
 #include "cuda/kernels/pool.h"
 #include "cuda/linear.h"
+#include "cuda/runtime.h"
+#include "cuda/runtime.h"
 
 namespace lockstep {
 namespace {
@@ -134,7 +136,11 @@ class CudaKernels final : public Kernels {
   void use_choices(const std::map<std::string, std::string>& choices) override { convolution_.engine().use_choices(choices); }
 
  private:
-  Stream on(Stream stream) const { return stream.handle != nullptr ? stream : compute_; }
+  // Threads start with device 0; kernels are launched on the thread's.
+  Stream on(Stream stream) const {
+    cuda::runtime::use_device(device_.index);
+    return stream.handle != nullptr ? stream : compute_;
+  }
 
   const Device device_;
   const Stream compute_;

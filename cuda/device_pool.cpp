@@ -30,7 +30,12 @@ DevicePool::DevicePool(int device)
       base_(runtime::reserve_addresses(device, reserved_)),
       ranges_(reserved_) {}
 
-DevicePool::~DevicePool() { runtime::release_addresses(device_, base_, reserved_, committed_); }
+DevicePool::~DevicePool() {
+  try {
+    runtime::release_addresses(device_, base_, reserved_, committed_);
+  } catch (const Error&) {  // the device has failed: its memory goes with the process, and that failure is the one to be told
+  }
+}
 
 Storage* DevicePool::allocate(std::size_t nbytes) {
   const std::lock_guard lock(mutex_);

@@ -16,9 +16,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "core/device.h"
+#include "core/error.h"
 #include "core/rehearsal.h"
 
 #ifdef __CUDACC__
@@ -26,8 +28,11 @@
 
 #define LS_DEVICE __host__ __device__ __forceinline__
 #else
+#include <cstddef>
 #include <functional>
 #include <memory>
+#include <new>
+#include <type_traits>
 #include <vector>
 
 #define LS_DEVICE inline
@@ -57,6 +62,7 @@ void check_launch(const char* kernel);
 
 constexpr int kIndexThreads = 256;
 constexpr std::int64_t kMaxGridX = 2147483647;
+constexpr int kMaxGridY = 65535;
 
 constexpr std::int64_t blocks_for(std::int64_t n, std::int64_t per_block) { return (n + per_block - 1) / per_block; }
 
@@ -90,6 +96,7 @@ __global__ void __launch_bounds__(kIndexThreads) index_program(std::int64_t n, c
 template <class Kernel>
 void launch(Stream stream, Grid grid, const Kernel& kernel) {
   if (grid.x == 0 || grid.y == 0 || Rehearsal::active()) return;
+  LS_CHECK(grid.x <= kMaxGridX && grid.y <= kMaxGridY, "a launch of " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " blocks");
   note_launch();
   detail::block_program<<<dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y)), Kernel::kThreads, 0,
                           static_cast<cudaStream_t>(stream.handle)>>>(kernel);
@@ -99,6 +106,7 @@ void launch(Stream stream, Grid grid, const Kernel& kernel) {
 template <class Function>
 void for_each_index(Stream stream, std::int64_t n, const Function& function) {
   if (n == 0 || Rehearsal::active()) return;
+  LS_CHECK(blocks_for(n, kIndexThreads) <= kMaxGridX, "a launch over " + std::to_string(n) + " indices");
   note_launch();
   detail::index_program<<<static_cast<unsigned>(blocks_for(n, kIndexThreads)), kIndexThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
       n, function);
@@ -112,14 +120,38 @@ void enqueue_work(Stream stream, std::function<void()> work);
 
 namespace detail {
 
+// Memory that nobody has written reads as NaNs and wild numbers, as it may on a GPU.
+template <class T>
+class Unwritten {
+ public:
+  explicit Unwritten(std::size_t count) : bytes_(count * sizeof(T) + alignof(T), static_cast<unsigned char>(0xff)) {
+    void* at = bytes_.data();
+    std::size_t space = bytes_.size();
+    first_ = static_cast<T*>(std::align(alignof(T), count * sizeof(T), at, space));
+    for (std::size_t i = 0; i < count; ++i) new (first_ + i) T;  // what has a default member initialiser gets it
+  }
+  T& operator[](std::size_t i) { return first_[i]; }
+
+ private:
+  static_assert(std::is_trivially_destructible_v<T>);
+  std::vector<unsigned char> bytes_;
+  T* first_;
+};
+
+// Every other time threads run last first: who reads what another thread writes in the same phase gets caught.
 template <class Kernel, int... phase>
 void run_block(const Kernel& kernel, const Block& block, std::integer_sequence<int, phase...>) {
-  const auto shared = std::make_unique<typename Kernel::Shared>();
-  std::vector<typename Kernel::Local> local(static_cast<std::size_t>(Kernel::kThreads));
-  const auto all_threads = [&](auto run) {
-    for (int thread = 0; thread < Kernel::kThreads; ++thread) run(thread, local[static_cast<std::size_t>(thread)]);
+  Unwritten<typename Kernel::Shared> shared(1);
+  Unwritten<typename Kernel::Local> local(static_cast<std::size_t>(Kernel::kThreads));
+  const auto all_threads = [&](bool backwards, auto run) {
+    for (int i = 0; i < Kernel::kThreads; ++i) {
+      const int thread = backwards ? Kernel::kThreads - 1 - i : i;
+      run(thread, local[static_cast<std::size_t>(thread)]);
+    }
   };
-  (all_threads([&](int thread, typename Kernel::Local& own) { kernel.template run<phase>(block, thread, *shared, own); }), ...);
+  (all_threads((block.x + phase) % 2 != 0,
+               [&](int thread, typename Kernel::Local& own) { kernel.template run<phase>(block, thread, shared[0], own); }),
+   ...);
 }
 
 }  // namespace detail
@@ -127,6 +159,7 @@ void run_block(const Kernel& kernel, const Block& block, std::integer_sequence<i
 template <class Kernel>
 void launch(Stream stream, Grid grid, const Kernel& kernel) {
   if (grid.x == 0 || grid.y == 0 || Rehearsal::active()) return;
+  LS_CHECK(grid.x <= kMaxGridX && grid.y <= kMaxGridY, "a launch of " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " blocks");
   note_launch();
   enqueue_work(stream, [grid, kernel] {
     for (int y = 0; y < grid.y; ++y)
@@ -139,6 +172,7 @@ void launch(Stream stream, Grid grid, const Kernel& kernel) {
 template <class Function>
 void for_each_index(Stream stream, std::int64_t n, const Function& function) {
   if (n == 0 || Rehearsal::active()) return;
+  LS_CHECK(blocks_for(n, kIndexThreads) <= kMaxGridX, "a launch over " + std::to_string(n) + " indices");
   note_launch();
   enqueue_work(stream, [n, function] {
     for (std::int64_t i = 0; i < n; ++i) function(i);

@@ -8,7 +8,7 @@ namespace {
 
 constexpr const char* kMissing =
     "this binary is built without the CUDA backend; build it with preset cuda (tools/setup.sh --cuda; tools/build.sh cuda lockstep), "
-    "or use a CPU backend";
+    "or compute on the CPU: --set backend=AUTO (and --set precision=FP32 for a run in FP16)";
 
 }  // namespace
 

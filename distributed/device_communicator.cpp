@@ -162,6 +162,7 @@ void DeviceCommunicator::watch(std::int64_t step) {
 // ---- the host communicator's thread
 
 bool DeviceCommunicator::done(int place) {
+  if (place == kEnd) return closed_;
   const bool ready = !transport_ || transport_->ready();
   if (place == kStart) return ready;
   Place& at = places_[static_cast<std::size_t>(place)];
@@ -169,7 +170,7 @@ bool DeviceCommunicator::done(int place) {
 }
 
 std::string DeviceCommunicator::where(int place) {
-  if (place == kStart || !places_[static_cast<std::size_t>(place)].replayed) return {};
+  if (place >= kPlaces || !places_[static_cast<std::size_t>(place)].replayed) return {};
   const std::lock_guard lock(labels_mutex_);
   const auto reduced = static_cast<std::size_t>(*const_cast<const volatile std::int64_t*>(progress_.host<std::int64_t>().data()));
   return reduced < labels_.size() ? "in " + labels_[reduced] : "";
@@ -190,8 +191,16 @@ void DeviceCommunicator::give_up() {
 void DeviceCommunicator::finalize() {
   if (transport_) {
     accelerator_->synchronize(stream_);
-    host_->barrier("finalize of the devices");
-    transport_->close();
+    host_->barrier("last all-reduces of the devices");  // from here on its thread doesn't ask the transport any more
+    const Ticket end = host_->follow(kEnd, 0, "end of " + transport_->name());
+    try {
+      transport_->close();
+    } catch (const EnvironmentError&) {
+      await_verdict();
+      throw;
+    }
+    closed_ = true;
+    host_->wait(end);
     transport_.reset();
   }
   host_->finalize();

@@ -63,7 +63,7 @@ class DeviceCommunicator final : public Communicator, private Followed {
  private:
   static constexpr Ticket kDeviceTicket = Ticket{1} << 63;  // the host's have it not
   static constexpr int kPlaces = 2 * static_cast<int>(DeviceStaging::kSlots);  // more than the host's queue holds
-  static constexpr int kStart = kPlaces;                     // place of the transport's start
+  static constexpr int kStart = kPlaces, kEnd = kPlaces + 1;  // places of the transport's start and end
 
   struct Place {
     Event done;
@@ -102,6 +102,7 @@ class DeviceCommunicator final : public Communicator, private Followed {
   Tensor marks_;                      // on the device: 0, 1, 2, ..
   Tensor progress_;                   // on the host, page-locked: how many of the recorded step's all-reduces are done
 
+  std::atomic<bool> closed_{false};
   std::mutex end_mutex_;
   std::future<void> aborted_;  // valid once the transport is being aborted
 };

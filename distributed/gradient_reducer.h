@@ -68,7 +68,8 @@ class GradientReducer {
   // add buckets and launch all-reduces; doesn't block on communication.
   void mark_ready(int shard, int id);
 
-  // Blocks until all buckets are reduced (Communicator::wait: on a device, the compute stream may wait instead). The report is valid until the next finish(). InternalError naming an entry that was never marked. Failures: Communicator::wait.
+  // Blocks until all buckets are reduced (Communicator::wait: on a device, the compute stream may wait instead). The report is valid
+  // until the next finish(). InternalError naming an entry that was never marked. Failures: Communicator::wait.
   [[nodiscard]] const ReduceReport& finish();
 
   // After finish(), until the next begin_step; InternalError before. Means over V shards (totals: sums), same bits on

@@ -51,6 +51,9 @@ class NcclTransport final : public DeviceTransport {
     id = setup.host.broadcast_value(id, 0, "broadcast of NCCL's id");
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
+    // Recorded buffers would be registered by exporting their memory, which ours (mapped piece by piece) doesn't allow: a warning
+    // for each, and no gain. Who sets the variable is left alone.
+    ::setenv("NCCL_GRAPH_REGISTER", "0", 0);
     const std::lock_guard lock(mutex_);
     check(ncclCommInitRankConfig(&comm_, setup.host.size(), id, setup.host.rank(), &config), "ncclCommInitRankConfig");
   }

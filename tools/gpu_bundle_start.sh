@@ -25,6 +25,6 @@ esac
 # Open MPI's files, wherever the bundle lies.
 export OPAL_PREFIX=$root OPAL_LIBDIR=$root/lib OPAL_PKGLIBDIR=$root/lib/openmpi/lib/openmpi3 OPAL_DATADIR=$root/share OPAL_PKGDATADIR=$root/share/openmpi
 export OMPI_MCA_mca_base_component_path=$root/lib/openmpi/lib/openmpi3 OMPI_MCA_mca_base_component_show_load_errors=0
-# Processes of one machine meet through shared memory; no remote shell is needed or looked for.
-export OMPI_MCA_plm=isolated OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1
+# Processes of one machine meet through shared memory, also where containers forbid to read each other's; no remote shell is looked for.
+export OMPI_MCA_plm=isolated OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_pml=ob1
 exec "$root/programs/$name" "$@"

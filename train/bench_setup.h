@@ -67,8 +67,8 @@ class BenchJob {
 
  private:
   Session session_;
+  Loader loader_;  // before the runner, which may hold its batches
   std::unique_ptr<StepRunner> runner_;
-  Loader loader_;
   std::int64_t next_step_ = 0;
 };
 

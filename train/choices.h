@@ -14,7 +14,7 @@ namespace lockstep {
 // Rank 0's, on every rank. Collective.
 std::map<std::string, std::string> broadcast_choices(const std::map<std::string, std::string>& choices, Communicator& comm);
 
-// With cuda.time_choices and several ranks: rank 0 measures for all (a rehearsed pass), the others take over what it chose.
+// With cuda.time_choices or a plan cache, and several ranks: rank 0 chooses for all (a rehearsed pass), the others take it over.
 // Before anything is computed, with the session's tensors on their device. Collective.
 void agree_on_choices(Session& session, Communicator& comm);
 

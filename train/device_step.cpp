@@ -21,6 +21,7 @@ namespace lockstep {
 namespace {
 
 constexpr int kSlots = 2;       // steps under way
+constexpr int kMostShards = 512;  // of a rank: their images are all on the device at once, and a recording holds all their work
 constexpr int kEagerSteps = 2;  // before recording: they make plans, tables and memory
 
 StepControl& control_in(Tensor& pinned) { return *static_cast<StepControl*>(pinned.ptr()); }
@@ -70,10 +71,11 @@ class DeviceStepRunner final : public StepRunner {
 
   ~DeviceStepRunner() override {
     network_.kernels->attach_control({});
-    try {
-      accelerator_.synchronize(compute_);  // what is under way uses our memory
-      accelerator_.synchronize(copies_);
-    } catch (const Error&) {  // it was told before, or nobody is left to be told
+    for (const Stream stream : {compute_, copies_}) {  // what is under way uses our memory
+      try {
+        accelerator_.synchronize(stream);
+      } catch (const Error&) {  // it was told before, or nobody is left to be told
+      }
     }
   }
 
@@ -108,6 +110,7 @@ class DeviceStepRunner final : public StepRunner {
     comm_.check();  // a device whose peer is lost ends its work, with worthless results
     slot.result.times.backward_ns = steady_ns() - begin;
     slot.result.times.device_ns = static_cast<std::int64_t>(accelerator_.elapsed_ms(slot.begun, slot.done) * 1e6);
+    slot.batches.clear();  // long since staged: the loader gets them back
     slot.under_way = false;
     ++taken_;
     read_results(slot);
@@ -121,6 +124,7 @@ class DeviceStepRunner final : public StepRunner {
   }
 
   std::size_t device_peak_bytes() const override { return pool_of(device_).stats().peak_bytes + pass_pool_->stats().peak_bytes; }
+  MemoryPool* pass_pool() override { return pass_pool_.get(); }
   void use_recording(bool on) override { use_recording_ = on; }
 
  private:
@@ -196,14 +200,24 @@ class DeviceStepRunner final : public StepRunner {
       ++eager_steps_;
       return give_out(step, times);
     }
-    if (!recorded_) {
-      comm_.begin_recorded_step();
-      accelerator_.begin_recording(compute_);
-      give_out(step, times);
-      recorded_ = accelerator_.end_recording(compute_);
-      comm_.end_recorded_step();
-    }
+    if (!recorded_) record_step(step, times);
     accelerator_.replay(compute_, *recorded_);
+  }
+
+  void record_step(std::int64_t step, StepTimes& times) {
+    comm_.begin_recorded_step();
+    accelerator_.begin_recording(compute_);
+    try {
+      give_out(step, times);
+    } catch (...) {
+      try {
+        accelerator_.end_recording(compute_);  // or the stream would stay of no use
+      } catch (const Error&) {                 // the first error is the one to be told
+      }
+      throw;
+    }
+    recorded_ = accelerator_.end_recording(compute_);
+    comm_.end_recorded_step();
   }
 
   void give_out(std::int64_t step, StepTimes& times) {
@@ -285,6 +299,9 @@ class DeviceStepRunner final : public StepRunner {
 
 std::unique_ptr<StepRunner> make_device_step_runner(const proto::Config& config, const RunPlan& plan, Network& network,
                                                     SgdOptimizer& optimizer, Communicator& comm) {
+  if (plan.shards_per_rank > kMostShards)
+    throw UserError("batch.shard_batch: a step on a GPU has at most " + std::to_string(kMostShards) + " shards per rank, got " +
+                    std::to_string(plan.shards_per_rank) + " (global_batch / shard_batch / ranks): raise shard_batch, or start more ranks");
   return std::make_unique<DeviceStepRunner>(config, plan, network, optimizer, comm);
 }
 

@@ -16,10 +16,13 @@ DeviceTimer::DeviceTimer(Accelerator& accelerator)
   for (std::int64_t bytes = kSmallestFill;; bytes *= 2) {
     filler_ = Tensor();  // its memory is free for the larger one
     filler_ = Tensor::empty({bytes}, DType::kU8, accelerator.device());
-    const auto fill = [&] { accelerator_.fill_zero(stream, filler_.ptr(), filler_.nbytes()); };
-    accelerator_.record(begin_, stream);
-    fill();
-    if (end(stream) >= kHeadStartMs || bytes >= kLargestFill) return;
+    double ms = 0;
+    for (int i = 0; i < 2; ++i) {  // the first time may load code and touch new pages
+      accelerator_.record(begin_, stream);
+      accelerator_.fill_zero(stream, filler_.ptr(), filler_.nbytes());
+      ms = end(stream);
+    }
+    if (ms >= kHeadStartMs || bytes >= kLargestFill) return;
   }
 }
 

@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <cmath>
 #include <vector>
 
+#include "core/error.h"
 #include "core/memory.h"
 #include "core/rehearsal.h"
+#include "cuda/cuda_backend.h"
 #include "distributed/shard_tree.h"
 #include "train/shard_pass.h"
 
@@ -64,12 +67,21 @@ std::size_t rehearse_pass(Network& network, const RunPlan& plan, const ImageSize
   return rehearsal.peak_bytes() - before;
 }
 
+// On a device each of a rank's batches lies in memory three times: two that travel, one that is read (train/device_step.h).
+constexpr std::size_t kInputCopies = 3;
+
+std::size_t input_bytes(const RunPlan& plan, const ImageSize& image) {
+  const auto pixels = static_cast<std::size_t>(image.channels) * static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width);
+  return static_cast<std::size_t>(plan.shards_per_rank) * static_cast<std::size_t>(plan.shard_batch) * (pixels + sizeof(std::int32_t));
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(Network& network, const RunPlan& plan, const ImageSize& image) {
   MemoryPlan result;
   result.device = network.kernels->device();
   result.held_bytes = pool_of(result.device).stats().in_use_bytes;
+  if (result.device != Device{}) result.held_bytes += kInputCopies * input_bytes(plan, image);
   for (const Parameter* parameter : network.model->parameters()) result.gradient_bytes += parameter->value.nbytes();
   result.gradient_bytes *= static_cast<std::size_t>(gradient_copies(plan));
   result.passes = plan.norm_shards > 1 ? plan.shards_per_rank : 1;
@@ -83,6 +95,19 @@ MemoryPlan plan_memory_of(Session& session) {
 
 void prefault(const MemoryPlan& plan) {
   if (plan.passes == 1 && plan.device == Device{}) prefault_memory(plan.pass_bytes);
+}
+
+void check_fits(const MemoryPlan& plan, const RunPlan& run) {
+  if (plan.device == Device{}) return;
+  const std::size_t there = cuda_report().gpus.at(static_cast<std::size_t>(plan.device.index)).memory_bytes;
+  if (plan.peak_bytes() <= there) return;
+  const std::size_t fixed = plan.held_bytes + plan.gradient_bytes;
+  const double per_image = static_cast<double>(plan.pass_bytes) / static_cast<double>(run.shard_batch);
+  const double fits = fixed < there ? static_cast<double>(there - fixed) / per_image : 0;
+  throw UserError(fmt::format("batch.shard_batch: {} takes {}, and GPU {} has {:.0f} MB: {}", run.shard_batch, describe_memory(plan),
+                              plan.device.index, static_cast<double>(there) * 1e-6,
+                              fits >= 1 ? fmt::format("about {:.0f} fit; more shards keep the global batch", std::floor(fits))
+                                        : "not even one image fits; take a smaller network or image, or precision FP16 or BF16"));
 }
 
 std::string describe_memory(const MemoryPlan& plan) {

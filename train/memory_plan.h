@@ -34,6 +34,9 @@ MemoryPlan plan_memory_of(Session& session);
 // that will run the steps. Does nothing if its passes run on threads of their own.
 void prefault(const MemoryPlan& plan);
 
+// Throws UserError when a GPU has less memory than that: both figures, and the shard_batch that would fit. `run`: its plan.
+void check_fits(const MemoryPlan& plan, const RunPlan& run);
+
 // For the banner: "1642 MB of tensors per rank at the peak: 205 held, 102 for gradients, 1335 for a shard's pass".
 std::string describe_memory(const MemoryPlan& plan);
 

@@ -93,7 +93,8 @@ ImageSize image_size(const proto::Config& config, const Source& source) {
 
 int pick_gpu(const proto::Config& config, const Communicator& comm) {
   if (config.backend() != proto::Config::CUDA) return 0;
-  return config.cuda().device() >= 0 ? config.cuda().device() : comm.local_rank();
+  if (config.cuda().device() >= 0) return config.cuda().device();
+  return cuda_report().gpus.size() == 1 ? 0 : comm.local_rank();  // a scheduler may show each rank its own GPU only
 }
 
 std::unique_ptr<Kernels> make_kernels(const proto::Config& config, int gpu) {

@@ -2,6 +2,7 @@
 #include "train/shard_pass.h"
 
 #include "core/accelerator.h"
+#include "core/rehearsal.h"
 #include "core/trace.h"
 #include "ops/normalise_image.h"
 #include "ops/softmax_cross_entropy.h"
@@ -76,6 +77,13 @@ Tensor sent_to(const Tensor& host, Device device) {
 }
 
 }  // namespace
+
+void rehearse_evaluation(Network& network, const Shape& images) {
+  const Device device = network.kernels->device();
+  const Rehearsal rehearsal(device);
+  Context context{.kernels = *network.kernels, .stream = stream_of(network)};
+  forward(context, network, Tensor::empty(images, DType::kU8, device));
+}
 
 ShardSums evaluate_batch(Network& network, const ShardBatch& batch) {
   Context context{.kernels = *network.kernels, .stream = stream_of(network)};

@@ -48,5 +48,7 @@ class ShardPass {
 
 // Forward in evaluation mode, nothing recorded. The batch lies on the host. Blocks.
 ShardSums evaluate_batch(Network& network, const ShardBatch& batch);
+// The same for images of this shape, computing nothing: the backend prepares what it needs.
+void rehearse_evaluation(Network& network, const Shape& images);
 
 }  // namespace lockstep

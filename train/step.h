@@ -67,6 +67,8 @@ class StepRunner {
   virtual std::size_t gradient_bytes() const = 0;
   // Bytes of device memory at the step's peak: as planned before the first step, and as used so far. 0: on the host.
   virtual std::size_t device_peak_bytes() const { return 0; }
+  // On a device: where the pass takes its memory, free between steps; for evaluations. Null: on the host.
+  virtual MemoryPool* pass_pool() { return nullptr; }
   // Steps on a device: false launches each kernel, also after a recording was made. For measurements.
   virtual void use_recording(bool) {}
 };

@@ -60,15 +60,15 @@ class Trainer {
   }
 
   TrainOutcome run() {
-    Loader loader(*session_.train_source, train_loader_options(session_, comm_.rank(), step()));
-    loader_ = &loader;  // reads ahead while memory is made ready
+    loader_.emplace(*session_.train_source, train_loader_options(session_, comm_.rank(), step()));  // reads ahead meanwhile
     memory_ = plan_memory_of(session_);
+    check_fits(memory_, session_.plan);
     prefault(memory_);
     announce();
     if (reporter_) reporter_->begin(step());
     if (at_end()) position_.last_eval_step = -1;  // nothing to train: say at least how good it is
     if (evaluation_is_due()) evaluate_now();      // stopped after the step, before its evaluation
-    while (!at_end() && !outcome_.stopped) one_step(loader);
+    while (!at_end() && !outcome_.stopped) one_step(*loader_);
     if (reporter_) reporter_->end();
     finish();
     return outcome_;
@@ -193,6 +193,8 @@ class Trainer {
     comm_.set_activity(step(), "evaluation");
     if (reporter_) reporter_->pause();
     const EvalResult result = or_save_urgently([&] {
+      std::optional<PoolScope> scope;  // a step's memory does for an evaluation, too
+      if (MemoryPool* pool = runner_->pass_pool()) scope.emplace(*pool);
       return evaluate(session_.network, *eval_loader_, session_.eval_source->size(), eval_batch_, comm_, [] {
         check_urgent_stop();
         return stop_requested();
@@ -320,10 +322,10 @@ class Trainer {
   std::unique_ptr<RunFolder> folder_;   // rank 0; released before the reporter
   RunPosition position_;
   MemoryPlan memory_;
+  std::optional<Loader> loader_;  // before the runner, which may hold its batches
   std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<EvalLoader> eval_loader_;
   std::optional<Profiler> profiler_;
-  Loader* loader_ = nullptr;  // while run() runs
   std::int64_t eval_batch_ = 1;
   std::int64_t eval_period_ = 0, save_period_ = 0;
   std::int64_t saved_step_ = -1;  // of the last save that was asked for

@@ -1,7 +1,6 @@
 // The accelerator of a GPU: copies, events between streams, recorded work, what it refuses, and that a device is started once.
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
-#include <vector>
+#include <thread>
 
 #include "core/error.h"
 #include "tests/cuda/device_test_util.h"
@@ -200,6 +199,21 @@ TEST_F(AcceleratorTest, ADeviceIsStartedOnceAndOthersAreRefusedByNumber) {
   } catch (const EnvironmentError& error) {
     EXPECT_NE(std::string(error.what()).find("GPU 63 is asked for, and this process sees " + count), std::string::npos) << error.what();
   }
+}
+
+TEST_F(AcceleratorTest, AnyThreadMayLaunchOnAnyDevice) {  // a thread starts with device 0
+  const int last = static_cast<int>(cuda_report().gpus.size()) - 1;
+  Accelerator& accelerator = start_accelerator(last);
+  const std::unique_ptr<Kernels> kernels = make_cuda_kernels({.device = last});
+  start_accelerator(0);
+  Tensor result;
+  std::thread([&] {
+    Tensor x = to_device(ramp(-5), accelerator.device());
+    kernels->relu_forward({}, x, x);
+    result = to_host(x);
+  }).join();
+  EXPECT_EQ(result.host<float>()[0], 0);
+  EXPECT_EQ(result.host<float>()[7], 2);
 }
 
 }  // namespace

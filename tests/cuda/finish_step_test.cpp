@@ -52,7 +52,7 @@ void expect_same_state(const StepControl& got, const StepControl& want) {
   EXPECT_EQ(got.finite, want.finite);
   EXPECT_EQ(got.first_bad, want.first_bad);
   EXPECT_EQ(got.done_step, want.done_step);
-  EXPECT_TRUE(within(got.grad_norm, want.grad_norm, 4 * error_bound(DType::kF64, 70000, want.grad_norm))) << got.grad_norm << " " << want.grad_norm;
+  EXPECT_TRUE(within(got.grad_norm, want.grad_norm, 4 * error_bound(DType::kF64, 170000, want.grad_norm))) << got.grad_norm << " " << want.grad_norm;
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(within(got.totals[i], want.totals[i], 0)) << "total " << i;
 }
 

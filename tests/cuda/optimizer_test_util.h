@@ -10,11 +10,12 @@
 
 namespace lockstep::host_tensors {
 
-// Sizes: one element, odd, a whole chunk, several chunks and a rest. Every other tensor decays; each has its own rate.
+// Sizes: one element, odd, a whole chunk, more chunks than the verdict's threads per tensor (8) and a rest. Every other tensor decays; each
+// has its own rate.
 class Model {
  public:
   Model(Place place, DType copies) {
-    const Shape shapes[] = {{1}, {17, 3}, {64}, {16384}, {5, 4, 3, 3}, {50001}};
+    const Shape shapes[] = {{1}, {17, 3}, {64}, {16384}, {5, 4, 3, 3}, {150001}};
     for (std::size_t i = 0; i < std::size(shapes); ++i) {
       const Shape& shape = shapes[i];
       Parts p;

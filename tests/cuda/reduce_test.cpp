@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -128,7 +127,8 @@ TEST(DeviceReduction, AStagedOperationThatMissesItsDeadlineNamesTheLateRank) {
       });
     });
   for (std::thread& thread : threads) thread.join();
-  EXPECT_NE(messages[0].find("bucket 2 of 2 (conv1.weight .. bn1.bias, 3 tensors), step 41\nlate: rank 1 (localhost"), std::string::npos) << messages[0];
+  const std::string want = "bucket 2 of 2 (conv1.weight .. bn1.bias, 3 tensors), step 41\nlate: rank 1 (localhost";
+  EXPECT_NE(messages[0].find(want), std::string::npos) << messages[0];
 }
 
 }  // namespace

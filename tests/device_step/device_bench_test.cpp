@@ -32,8 +32,7 @@ TEST(DeviceTimer, TheHeadStartIsNotInTheTimeAndTheWorkIs) {
     work = std::min(work, timer.ms(stream, fill));
     nothing = std::min(nothing, timer.ms(stream, [] {}));
   }
-  EXPECT_GT(work, 0.2);  // 64 MB
-  EXPECT_LT(nothing, work / 2);
+  EXPECT_LT(nothing, work / 4) << "64 MB take milliseconds; the head start alone would be as much as a tenth of one";
 }
 
 TEST(DeviceTimer, TheWorkIsDoneWhenItReturns) {

@@ -68,8 +68,8 @@ class Job {
 
   Session session_;
   std::unique_ptr<Communicator> comm_;
-  std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<Loader> loader_;
+  std::unique_ptr<StepRunner> runner_;
   std::int64_t next_ = 0;
 };
 
@@ -213,6 +213,23 @@ TEST(DeviceStep, ThePlannedPeakIsTheMeasuredOne) {
     EXPECT_NEAR(planned, measured, 0.03 * measured + kTablesAndPadding) << precision;
     EXPECT_GT(planned, 3e6) << "the job is too small to say anything";
   }
+}
+
+TEST(DeviceStep, AStepThatCannotFitIsRefusedWithTheBatchThatWould) {
+  Job job(kGpu);
+  MemoryPlan plan = plan_memory_of(job.session());
+  EXPECT_NO_THROW(check_fits(plan, job.session().plan));
+  plan.pass_bytes = std::size_t{64} << 40;
+  try {
+    check_fits(plan, job.session().plan);
+    FAIL() << "64 TiB fit";
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("batch.shard_batch: 4 takes"), testing::HasSubstr("MB"), testing::HasSubstr("image")));
+  }
+}
+
+TEST(DeviceStep, TooManyShardsForARecordingAreRefused) {
+  EXPECT_THROW(Job(kGpu, nullptr, {"batch.shard_batch=1", "batch.global_batch=1024", "data.synthetic.size=1024"}), UserError);
 }
 
 TEST(DeviceStep, AWarmStepTakesNoMemory) {

@@ -155,6 +155,7 @@ void check_launch(const char*) {}  // enqueue_work has thrown
 namespace runtime {
 
 void use_device(int device) {
+  if (device == thread_device) return;
   if (device < 0 || device >= device_count()) refuse("no device " + std::to_string(device));
   thread_device = device;
 }
