@@ -256,10 +256,14 @@ TEST_F(CudaBatchNorm, GateIsClosedWhereTheStoredOutputIsZero) {
       Tensor y = on_gpu_at(in.x, place), mask = on_gpu(in.mask), sum = on_gpu(filled({24}, 7)), unused = on_gpu(filled({24}, 7));
       cuda::batch_norm_apply(stream_, device.x, device.norm(), {}, true, y, mask);
       cuda::batch_norm_backward_sums(stream_, device.dy, ReluGate::recompute(), device.x, device.norm(), sum, unused);
-      const Tensor bits = to_host(mask), sums = to_host(sum);
+      Tensor gradient = on_gpu_at(in.x, place);
+      cuda::batch_norm_backward_apply(stream_, device.dy, ReluGate::recompute(), device.x, device.norm(), sum, unused, INFINITY, gradient,
+                                      GradMode::kOverwrite, {}, GradMode::kSkip);
+      const Tensor bits = to_host(mask), sums = to_host(sum), dx = to_host(gradient);
       for (std::size_t c = 0; c < 24; ++c) {
         EXPECT_EQ((bits.host<std::uint8_t>()[c / 8] >> (c % 8)) & 1, c == 18) << c << " " << dtype_name(dtype);
         EXPECT_EQ(value_of(sums, c), c == 18) << c << " " << dtype_name(dtype);
+        EXPECT_EQ(value_of(dx, c), c == 18) << c << " " << dtype_name(dtype);
       }
     }
 }
