@@ -145,9 +145,9 @@ class Check:
         print(f"gpu_check: {gpu_report.TITLES[name]}: {state}{f' ({note})' if note else ''}, {self.part['seconds']:.0f} s", flush=True)
         return state
 
-    def our_step(self, kind, batch, dtype, fuse=True, graphs=True):
+    def our_step(self, kind, batch, dtype, fuse=True, graphs=True, timed=False):
         sets = ([f"cuda.tf32={str(dtype == 'tf32').lower()}"] if dtype in ("f32", "tf32") else []) + ([] if fuse else ["cuda.fuse=false"])
-        sets += ([] if graphs else ["cuda.graphs=false"]) + [f"cuda.plan_cache={self.scratch / 'plans'}"]
+        sets += ([] if graphs else ["cuda.graphs=false"]) + (["cuda.time_choices=true"] if timed else []) + [f"cuda.plan_cache={self.scratch / 'plans'}"]
         job = [*self.sizes.subject, "--batch", str(batch), "--backend", "CUDA", "--dtype", dtype.replace("tf32", "f32")]
         changes = [word for each in sets for word in ("--set", each)]
         return [self.args.binary, "bench", kind, *job, *changes, "--warmup", str(self.sizes.warmup), "--steps", str(self.sizes.steps), "--json"]
@@ -300,7 +300,7 @@ class Check:
             for case, (batch, dtype) in zip(cases, self.sizes.peer_cases):
                 results = {}
                 case["rounds"].append(results)
-                done = self.run(self.our_step("step", batch, dtype))
+                done = self.run(self.our_step("step", batch, dtype, timed=True))  # best mode against best mode; timed once, then cached
                 results["ours"] = (done.json() if done.code == 0 else None) or {"error": done.error()}
                 for mode in self.sizes.peer_modes:
                     results[mode] = process.measure(batch, dtype, mode, self.budgets.left(self.name))
