@@ -21,8 +21,9 @@ struct SavedNorm {
 // Checks shapes and dtypes of x and state; throws UserError in the name of `op`.
 void check_norm_state(std::string_view op, const Tensor& x, const BatchNormState& state);
 
-// In training the batch's statistics (x's moments if the kernel that made it left them; the group's with norm_sync: blocks until all its shards are here), which also go to
-// Context::observations; else the running ones. Fewer than two values per channel in training are a UserError.
+// In training the batch's statistics (x's moments if the kernel that made it left them; the group's with norm_sync: blocks
+// until all its shards are here), which also go to Context::observations; else the running ones. Fewer than two values per
+// channel in training are a UserError.
 SavedNorm norm_statistics(Context& ctx, std::string_view op, const Var& x, const BatchNormState& state, double eps);
 
 // The sums of g and of g * xhat over a shard, both (C), where a kernel is to put them: straight into the gradients of beta and

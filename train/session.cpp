@@ -75,9 +75,11 @@ void save_loss_scale(const LossScale& scale, std::map<std::string, std::int64_t>
 }
 
 void restore_loss_scale(const std::map<std::string, std::int64_t>& counters, LossScale& scale) {
-  const auto found = counters.find(kScaleBits);
-  if (found == counters.end()) return;  // saved by a run without: begins with the config's
-  scale = {std::bit_cast<double>(found->second), counters.at(kScaleGoodSteps), counters.at(kScaleSkipped)};
+  const auto bits = counters.find(kScaleBits), good = counters.find(kScaleGoodSteps), skipped = counters.find(kScaleSkipped);
+  if (bits == counters.end()) return;  // saved by a run without: begins with the config's
+  if (good == counters.end() || skipped == counters.end())
+    throw UserError("checkpoint: the loss scale's counters are incomplete", ExitCode::kData);
+  scale = {std::bit_cast<double>(bits->second), good->second, skipped->second};
 }
 
 using TensorsByName = std::map<std::string, const Tensor*>;

@@ -41,7 +41,10 @@ bool falls_on(std::int64_t step, std::int64_t period) { return period > 0 && ste
 class Trainer {
  public:
   Trainer(const TrainRequest& request, Communicator& comm)
-      : request_(request), comm_(comm), session_(make_session(request.loaded, comm.size(), pick_gpu(request.loaded.config(), comm))), config_(session_.config()) {
+      : request_(request),
+        comm_(comm),
+        session_(make_session(request.loaded, comm.size(), pick_gpu(request.loaded.config(), comm))),
+        config_(session_.config()) {
     compare_ranks();
     if (is_root()) open_folder();
     position_ = resume_everywhere(session_, folder_ ? folder_->resume_from() : std::nullopt, request.allow_changes, comm_,
@@ -50,7 +53,8 @@ class Trainer {
     agree_on_choices(session_, comm);
     runner_ = make_step_runner(config_, session_.plan, session_.network, *session_.optimizer, comm_);
     if (session_.eval_source) {
-      const EvalLoaderOptions options = eval_loader_options(config_, image_size(config_, *session_.train_source), comm_.rank(), comm_.size(), session_.network);
+      const ImageSize image = image_size(config_, *session_.train_source);
+      const EvalLoaderOptions options = eval_loader_options(config_, image, comm_.rank(), comm_.size(), session_.network);
       eval_batch_ = options.batch;
       eval_loader_ = std::make_unique<EvalLoader>(*session_.eval_source, options);
     }
@@ -120,7 +124,8 @@ class Trainer {
     derived.emplace_back("optimizer", describe_rules(session_.optimizer->rules()));
     if (config_.backend() == proto::Config::CUDA) derived.emplace_back("gpu", accelerator_of(session_.network.kernels->device()).description());
     if (config_.precision() == proto::Config::FP16)
-      derived.emplace_back("loss scale", fmt::format("{:g}, doubled after {} good steps", session_.network.loss_scale.scale, config_.loss_scaling().growth_steps()));
+      derived.emplace_back("loss scale", fmt::format("{:g}, doubled after {} good steps", session_.network.loss_scale.scale,
+                                                     config_.loss_scaling().growth_steps()));
     if (config_.precision() == proto::Config::BF16 && config_.backend() != proto::Config::CUDA) {
       derived.emplace_back("bf16 products", bf16_support());
       if (!bf16_is_fast()) warn("precision: BF16: this processor has neither AMX nor AVX512-BF16, so FP32 is faster here");
@@ -309,7 +314,7 @@ class Trainer {
                                 "--resume auto --allow-changes.",
                                 result.step, result.loss, result.grad_norm, result.lr,
                                 culprit.empty() ? "" : "; the first parameter with a non-finite gradient is " + culprit,
-                                config_.precision() == proto::Config::FP16 ? fmt::format("; the loss scale is {:g}, at its floor", result.loss_scale) : ""),
+                                config_.precision() == proto::Config::FP16 ? fmt::format("; the loss scale is {:g}", result.loss_scale) : ""),
                     ExitCode::kNumeric);
   }
 
