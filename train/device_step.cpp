@@ -117,12 +117,6 @@ class DeviceStepRunner final : public StepRunner {
     return slot.result;
   }
 
-  std::size_t gradient_bytes() const override {
-    std::size_t total = 0;
-    for (const Parameter* parameter : network_.model->parameters()) total += parameter->value.nbytes();
-    return total;
-  }
-
   std::size_t device_peak_bytes() const override { return pool_of(device_).stats().peak_bytes + pass_pool_->stats().peak_bytes; }
   MemoryPool* pass_pool() override { return pass_pool_.get(); }
   void use_recording(bool on) override { use_recording_ = on; }

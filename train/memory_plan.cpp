@@ -13,6 +13,7 @@
 #include "cuda/cuda_backend.h"
 #include "distributed/shard_tree.h"
 #include "train/shard_pass.h"
+#include "train/step_entries.h"
 
 namespace lockstep {
 namespace {
@@ -82,8 +83,7 @@ MemoryPlan plan_memory(Network& network, const RunPlan& plan, const ImageSize& i
   result.device = network.kernels->device();
   result.held_bytes = pool_of(result.device).stats().in_use_bytes;
   if (result.device != Device{}) result.held_bytes += kInputCopies * input_bytes(plan, image);
-  for (const Parameter* parameter : network.model->parameters()) result.gradient_bytes += parameter->value.nbytes();
-  result.gradient_bytes *= static_cast<std::size_t>(gradient_copies(plan));
+  result.gradient_bytes = gradient_bytes(*network.model) * static_cast<std::size_t>(gradient_copies(plan));
   result.passes = plan.norm_shards > 1 ? plan.shards_per_rank : 1;
   result.pass_bytes = rehearse_pass(network, plan, image);
   return result;

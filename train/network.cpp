@@ -8,7 +8,7 @@
 #include "cpu/fast/fast_kernels.h"
 #include "cpu/reference/reference_kernels.h"
 #include "cuda/cuda_backend.h"
-#include "distributed/communicator.h"
+#include "distributed/device_choice.h"
 #include "proto/config.pb.h"
 
 namespace lockstep {
@@ -94,7 +94,7 @@ ImageSize image_size(const proto::Config& config, const Source& source) {
 int pick_gpu(const proto::Config& config, const Communicator& comm) {
   if (config.backend() != proto::Config::CUDA) return 0;
   if (config.cuda().device() >= 0) return config.cuda().device();
-  return cuda_report().gpus.size() == 1 ? 0 : comm.local_rank();  // a scheduler may show each rank its own GPU only
+  return pick_device(comm, static_cast<int>(cuda_report().gpus.size()));
 }
 
 std::unique_ptr<Kernels> make_kernels(const proto::Config& config, int gpu) {

@@ -39,8 +39,7 @@ struct ImageSize {
 };
 ImageSize image_size(const proto::Config& config, const Source& source);
 
-// Which GPU this rank uses with backend: CUDA: cuda.device, or the only one that it sees, or the rank's
-// number on its machine. 0 otherwise.
+// Which GPU this rank uses with backend: CUDA: cuda.device, or pick_device's. 0 otherwise.
 int pick_gpu(const proto::Config& config, const Communicator& comm);
 
 // `gpu`: index of the device for backend: CUDA (pick_gpu). Throws EnvironmentError when it can't be used.

@@ -63,12 +63,6 @@ class HostStepRunner final : public StepRunner {
 
   std::optional<StepResult> take(bool) override { return std::exchange(result_, std::nullopt); }
 
-  std::size_t gradient_bytes() const override {
-    std::size_t total = 0;
-    for (const Parameter* parameter : network_.model->parameters()) total += parameter->value.nbytes();
-    return total;
-  }
-
  private:
   std::int64_t first_non_finite_gradient() {
     Tensor norm = Tensor::zeros({1}, DType::kF64);

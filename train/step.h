@@ -64,7 +64,6 @@ class StepRunner {
   // With `all`, waits for what is under way.
   virtual std::optional<StepResult> take(bool all) = 0;
 
-  virtual std::size_t gradient_bytes() const = 0;
   // Bytes of device memory at the step's peak: as planned before the first step, and as used so far. 0: on the host.
   virtual std::size_t device_peak_bytes() const { return 0; }
   // On a device: where the pass takes its memory, free between steps; for evaluations. Null: on the host.

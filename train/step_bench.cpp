@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "train/memory_plan.h"
+#include "train/step_entries.h"
 #include "train/trace_kernels.h"
 
 namespace lockstep {
@@ -118,7 +119,7 @@ StepBench bench_step(const BenchOptions& options, Communicator& comm) {
   trace_steps(job, result);
   result.peaks = measure_peaks(*job.session().network.kernels, job.session().network.dtype, comm);
   merge_ranks(result, comm);
-  result.gradient_bytes = job.runner().gradient_bytes();
+  result.gradient_bytes = gradient_bytes(*job.session().network.model);
   result.images_per_second = static_cast<double>(job.session().plan.global_batch) / (result.step_ms.median * 1e-3);
   return {job.subject(), result};
 }

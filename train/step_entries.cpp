@@ -17,6 +17,12 @@ StepEntries::StepEntries(const Model& model)
   list.push_back({"step totals", Shape{kTotals}, DType::kF64, EntryKind::kTotal});
 }
 
+std::size_t gradient_bytes(const Model& model) {
+  std::size_t total = 0;
+  for (const Parameter* parameter : model.parameters()) total += parameter->value.nbytes();
+  return total;
+}
+
 ReducerOptions reducer_options(const proto::Distributed& config, int shards, Device device) {
   constexpr double kMiB = 1024 * 1024;
   return {.shards = shards,

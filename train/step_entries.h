@@ -26,6 +26,8 @@ struct StepEntries {
   int first_buffer, buffers, totals;  // ids
 };
 
+std::size_t gradient_bytes(const Model& model);  // of one copy of all gradients
+
 ReducerOptions reducer_options(const proto::Distributed& config, int shards, Device device);
 
 // One local shard's door into the reducer. Every layer passes here, forward (batch statistics) and backward (gradients),

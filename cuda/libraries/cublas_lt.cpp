@@ -9,7 +9,6 @@ extern "C" {
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* light_handle) { LS_FORWARD(cublas_lt_library, cublasLtCreate, light_handle); }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t light_handle) { LS_FORWARD(cublas_lt_library, cublasLtDestroy, light_handle); }
 size_t cublasLtGetVersion(void) { LS_FORWARD(cublas_lt_library, cublasLtGetVersion); }
-const char* cublasLtGetStatusName(cublasStatus_t status) { LS_FORWARD(cublas_lt_library, cublasLtGetStatusName, status); }
 const char* cublasLtGetStatusString(cublasStatus_t status) { LS_FORWARD(cublas_lt_library, cublasLtGetStatusString, status); }
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t light_handle, cublasLtMatmulDesc_t compute_desc, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t adesc, const void* b, cublasLtMatrixLayout_t bdesc, const void* beta, const void* c,
@@ -32,10 +31,6 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* mat_layout, cu
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t mat_layout) {
   LS_FORWARD(cublas_lt_library, cublasLtMatrixLayoutDestroy, mat_layout);
 }
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t mat_layout, cublasLtMatrixLayoutAttribute_t attr, const void* buf,
-                                                size_t size_in_bytes) {
-  LS_FORWARD(cublas_lt_library, cublasLtMatrixLayoutSetAttribute, mat_layout, attr, buf, size_in_bytes);
-}
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* pref) {
   LS_FORWARD(cublas_lt_library, cublasLtMatmulPreferenceCreate, pref);
 }
@@ -52,10 +47,6 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t light_handle, cub
                                               cublasLtMatmulHeuristicResult_t heuristic_results_array[], int* return_algo_count) {
   LS_FORWARD(cublas_lt_library, cublasLtMatmulAlgoGetHeuristic, light_handle, operation_desc, adesc, bdesc, cdesc, ddesc, preference,
              requested_algo_count, heuristic_results_array, return_algo_count);
-}
-cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algo, cublasLtMatmulAlgoConfigAttributes_t attr, void* buf,
-                                                    size_t size_in_bytes, size_t* size_written) {
-  LS_FORWARD(cublas_lt_library, cublasLtMatmulAlgoConfigGetAttribute, algo, attr, buf, size_in_bytes, size_written);
 }
 
 }  // extern "C"

@@ -8,9 +8,6 @@ extern "C" {
 
 ncclResult_t ncclGetVersion(int* version) { LS_FORWARD(nccl_library, ncclGetVersion, version); }
 ncclResult_t ncclGetUniqueId(ncclUniqueId* unique_id) { LS_FORWARD(nccl_library, ncclGetUniqueId, unique_id); }
-ncclResult_t ncclCommInitRank(ncclComm_t* comm, int nranks, ncclUniqueId comm_id, int rank) {
-  LS_FORWARD(nccl_library, ncclCommInitRank, comm, nranks, comm_id, rank);
-}
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId comm_id, int rank, ncclConfig_t* config) {
   LS_FORWARD(nccl_library, ncclCommInitRankConfig, comm, nranks, comm_id, rank, config);
 }
@@ -20,24 +17,9 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) { LS_FORWARD(nccl_library, ncclCommA
 const char* ncclGetErrorString(ncclResult_t result) { LS_FORWARD(nccl_library, ncclGetErrorString, result); }
 const char* ncclGetLastError(ncclComm_t comm) { LS_FORWARD(nccl_library, ncclGetLastError, comm); }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* async_error) { LS_FORWARD(nccl_library, ncclCommGetAsyncError, comm, async_error); }
-ncclResult_t ncclReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclRedOp_t op, int root, ncclComm_t comm,
-                        cudaStream_t stream) {
-  LS_FORWARD(nccl_library, ncclReduce, sendbuff, recvbuff, count, datatype, op, root, comm, stream);
-}
-ncclResult_t ncclBroadcast(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, int root, ncclComm_t comm,
-                           cudaStream_t stream) {
-  LS_FORWARD(nccl_library, ncclBroadcast, sendbuff, recvbuff, count, datatype, root, comm, stream);
-}
 ncclResult_t ncclAllReduce(const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype, ncclRedOp_t op, ncclComm_t comm,
                            cudaStream_t stream) {
   LS_FORWARD(nccl_library, ncclAllReduce, sendbuff, recvbuff, count, datatype, op, comm, stream);
-}
-ncclResult_t ncclReduceScatter(const void* sendbuff, void* recvbuff, size_t recvcount, ncclDataType_t datatype, ncclRedOp_t op, ncclComm_t comm,
-                               cudaStream_t stream) {
-  LS_FORWARD(nccl_library, ncclReduceScatter, sendbuff, recvbuff, recvcount, datatype, op, comm, stream);
-}
-ncclResult_t ncclAllGather(const void* sendbuff, void* recvbuff, size_t sendcount, ncclDataType_t datatype, ncclComm_t comm, cudaStream_t stream) {
-  LS_FORWARD(nccl_library, ncclAllGather, sendbuff, recvbuff, sendcount, datatype, comm, stream);
 }
 ncclResult_t ncclSend(const void* sendbuff, size_t count, ncclDataType_t datatype, int peer, ncclComm_t comm, cudaStream_t stream) {
   LS_FORWARD(nccl_library, ncclSend, sendbuff, count, datatype, peer, comm, stream);

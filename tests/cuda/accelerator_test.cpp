@@ -87,9 +87,8 @@ TEST_F(AcceleratorTest, AnEventBecomesDoneByItself) {
   Tensor a = on_gpu(ramp(1));
   add(compute_, a, a, a);
   gpu_.record(event, compute_);
-  int asked = 0;
-  while (!gpu_.done(event)) ++asked;
-  SUCCEED() << asked;
+  while (!gpu_.done(event)) {
+  }
   expect_ramp(a, 1, 2);
 }
 
