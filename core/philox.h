@@ -25,7 +25,7 @@ constexpr PhiloxBlock philox4x32(PhiloxBlock counter, std::array<std::uint32_t, 
 }
 
 // What a draw is for: keeps the streams of one seed apart. Values are part of the file format: never renumber.
-enum class RandomPurpose : std::uint32_t { kInit = 1, kOrder = 2, kAugment = 3, kDropout = 4, kSynthetic = 5, kTest = 6 };
+enum class RandomPurpose : std::uint32_t { kInit = 1, kOrder = 2, kAugment = 3, kDropout = 4, kSynthetic = 5, kTest = 6, kMix = 7 };
 
 // Names a random stream: a dropout mask, a sample's augmentation, a parameter's initial values.
 struct RandomKey {

@@ -113,18 +113,23 @@ class CudaKernels final : public Kernels {
                      GradMode mode) override {
     cuda::copy_channels(on(s), src, src_begin, dst, dst_begin, count, mode);
   }
-  void softmax_cross_entropy(Stream s, ConstView logits, ConstView labels, double smoothing, View loss, View dlogits, View sums) override {
-    cuda::softmax_cross_entropy(on(s), logits, labels, smoothing, loss, dlogits, sums);
+  void softmax_cross_entropy(Stream s, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss, View dlogits,
+                             View sums) override {
+    cuda::softmax_cross_entropy(on(s), logits, labels, mix, smoothing, loss, dlogits, sums);
   }
   void scale(Stream s, ConstView x, ConstView factor, View y, GradMode mode) override { cuda::scale(on(s), x, factor, y, mode); }
   void normalise_image(Stream s, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) override {
     cuda::normalise_image(on(s), x, mean, inv_std, y);
   }
+  void mix_images(Stream s, ConstView x, ConstView mix, View y) override { cuda::mix_images(on(s), x, mix, y); }
 
   void sgd_step(Stream s, std::span<const SgdTensor> tensors, const SgdParams& params) override { optimizer_.sgd_step(on(s), tensors, params); }
   void squared_norm(Stream s, std::span<const ConstView> tensors, View result) override { optimizer_.squared_norm(on(s), tensors, result); }
   void moving_average(Stream s, ConstView observed, double momentum, View value) override {
     optimizer_.moving_average(on(s), observed, momentum, value);
+  }
+  void moving_averages(Stream s, std::span<const AverageTensor> tensors, double momentum, ConstView control) override {
+    optimizer_.moving_averages(on(s), tensors, momentum, control);
   }
   void finish_step(Stream s, std::span<const SgdTensor> tensors, std::span<const AverageTensor> averages, ConstView totals,
                    const UpdateRule& rule, View control) override {

@@ -94,11 +94,11 @@ void copy_window(const AugmentDraw& draw, const Image& image, std::uint8_t* out)
 }
 
 // torchvision's Resize(short side) and CenterCrop in one: only the centre is computed.
-ResizeJob centre_job(const AugmentOptions& options, const Image& image) {
-  const std::int64_t shorter = std::min(image.height, image.width), longer = std::max(image.height, image.width);
+ResizeJob centre_job(const AugmentOptions& options, int height, int width) {
+  const std::int64_t shorter = std::min(height, width), longer = std::max(height, width);
   const auto to_long = static_cast<int>(options.resize_short * longer / shorter);
   ResizeJob job{.to_height = options.resize_short, .to_width = options.resize_short};
-  (image.height > image.width ? job.to_height : job.to_width) = to_long;
+  (height > width ? job.to_height : job.to_width) = to_long;
   job.top = static_cast<int>(std::nearbyint((job.to_height - options.out_height) / 2.0));
   job.left = static_cast<int>(std::nearbyint((job.to_width - options.out_width) / 2.0));
   return job;
@@ -106,7 +106,7 @@ ResizeJob centre_job(const AugmentOptions& options, const Image& image) {
 
 }  // namespace
 
-AugmentOptions checked_augment(AugmentOptions options, int source_height, int source_width) {
+AugmentOptions checked_augment(AugmentOptions options, int source_height, int source_width, int source_channels) {
   if (options.out_height == 0) options.out_height = source_height;
   if (options.out_width == 0) options.out_width = source_width;
   const std::string sides = fmt::format("1 to {}", kMaxImageSide);
@@ -131,13 +131,24 @@ AugmentOptions checked_augment(AugmentOptions options, int source_height, int so
               options.resize_short <= kMaxImageSide,
           "resize_short", options.resize_short,
           fmt::format("{} (the output size) to {}", std::max(options.out_height, options.out_width), kMaxImageSide));
+  if (source_channels != 3 && (options.colour_jitter.enabled() || options.rand_augment.enabled()))
+    throw UserError(fmt::format(
+        "augmentation: {}: got images of {} channel{}, want 3 (RGB).\nLeave it out.",
+        options.colour_jitter.enabled() ? "colour jitter" : "RandAugment", source_channels, source_channels == 1 ? "" : "s"));
   return options;
+}
+
+RandomStream augment_stream(std::uint64_t seed, std::int64_t epoch, std::int64_t sample) {
+  return RandomStream({seed, RandomPurpose::kAugment, static_cast<std::uint32_t>(epoch), static_cast<std::uint64_t>(sample)});
 }
 
 AugmentDraw draw_augment(const AugmentOptions& options, int height, int width, std::uint64_t seed, std::int64_t epoch,
                          std::int64_t sample) {
-  RandomStream random(
-      {seed, RandomPurpose::kAugment, static_cast<std::uint32_t>(epoch), static_cast<std::uint64_t>(sample)});
+  RandomStream random = augment_stream(seed, epoch, sample);
+  return draw_augment(options, height, width, random);
+}
+
+AugmentDraw draw_augment(const AugmentOptions& options, int height, int width, RandomStream& random) {
   AugmentDraw draw{.height = options.out_height, .width = options.out_width};
   if (options.crop == Crop::kPadCrop) {
     const int spare_y = height + 2 * options.pad - options.out_height,
@@ -161,24 +172,48 @@ std::string augment_misfit(const AugmentOptions& options, int height, int width)
       height, width, options.out_height, options.out_width, pad);
 }
 
-void apply_augment(const AugmentOptions& options, const AugmentDraw& draw, const Image& image, ResizeScratch& scratch,
+Window augment_window(const AugmentOptions& options, const AugmentDraw& draw, int height, int width) {
+  if (options.crop == Crop::kRandomResizedCrop) return {draw.top, draw.left, draw.height, draw.width};
+  if (options.crop != Crop::kResizeCentreCrop) return {0, 0, height, width};
+  const ResizeJob job = centre_job(options, height, width);
+  const ResizeInputs rows = resize_inputs(height, job.to_height, job.top, options.out_height);
+  const ResizeInputs columns = resize_inputs(width, job.to_width, job.left, options.out_width);
+  return {rows.first, columns.first, rows.count, columns.count};
+}
+
+void apply_augment(const AugmentOptions& options, const AugmentDraw& draw, const DecodedRegion& region, ResizeScratch& scratch,
                    std::uint8_t* out) {
-  const bool same_size = image.height == options.out_height && image.width == options.out_width;
-  if (options.crop == Crop::kPadCrop || (options.crop == Crop::kNone && same_size)) return copy_window(draw, image, out);
+  const bool same_size = region.full_height == options.out_height && region.full_width == options.out_width;
+  if (options.crop == Crop::kPadCrop || (options.crop == Crop::kNone && same_size)) return copy_window(draw, region.pixels, out);
   ResizeJob job = options.crop == Crop::kResizeCentreCrop
-                      ? centre_job(options, image)
+                      ? centre_job(options, region.full_height, region.full_width)
                       : ResizeJob{.to_height = options.out_height, .to_width = options.out_width};
-  const AugmentDraw whole{.height = image.height, .width = image.width};
-  const AugmentDraw& window = options.crop == Crop::kRandomResizedCrop ? draw : whole;
-  job.row_bytes = static_cast<std::ptrdiff_t>(image.width) * image.channels;
-  job.pixels = image.pixels + window.top * job.row_bytes + static_cast<std::ptrdiff_t>(window.left) * image.channels;
-  job.height = window.height;
-  job.width = window.width;
-  job.channels = image.channels;
+  const bool cropped = options.crop == Crop::kRandomResizedCrop;  // the window is the image that is resized
+  const Window& there = region.window;
+  job.row_bytes = static_cast<std::ptrdiff_t>(region.pixels.width) * region.pixels.channels;
+  job.pixels = region.pixels.pixels;
+  if (cropped) job.pixels += (draw.top - there.top) * job.row_bytes + std::ptrdiff_t{draw.left - there.left} * region.pixels.channels;
+  job.height = cropped ? draw.height : region.full_height;
+  job.width = cropped ? draw.width : region.full_width;
+  if (!cropped) job.in_top = there.top, job.in_left = there.left, job.in_height = there.height, job.in_width = there.width;
+  job.channels = region.pixels.channels;
   job.out_height = options.out_height;
   job.out_width = options.out_width;
   job.flip = draw.flip;
   resize(job, scratch, out);
+}
+
+void apply_augment(const AugmentOptions& options, const AugmentDraw& draw, const Image& image, ResizeScratch& scratch,
+                   std::uint8_t* out) {
+  apply_augment(options, draw, DecodedRegion{image, {0, 0, image.height, image.width}, image.height, image.width}, scratch, out);
+}
+
+void augment_colours(const AugmentOptions& options, RandomStream& random, std::uint8_t* pixels, int channels,
+                     std::vector<std::uint8_t>& scratch) {
+  const int height = options.out_height, width = options.out_width;
+  if (options.colour_jitter.enabled()) apply_colour_jitter(options.colour_jitter, random, pixels, height, width);
+  if (options.rand_augment.enabled()) apply_rand_augment(options.rand_augment, random, pixels, height, width, scratch);
+  if (options.random_erasing.enabled()) apply_random_erasing(options.random_erasing, random, pixels, height, width, channels);
 }
 
 }  // namespace lockstep

@@ -19,12 +19,6 @@ void BadSamples::add(BadSample sample) {
         ExitCode::kData);
 }
 
-bool BadSamples::contains(std::int64_t id) const {
-  if (count() == 0) return false;
-  const std::lock_guard lock(mutex_);
-  return samples_.contains(id);
-}
-
 std::vector<BadSample> BadSamples::list() const {
   const std::lock_guard lock(mutex_);
   std::vector<BadSample> all;

@@ -1,8 +1,12 @@
 // JPEG by libjpeg's own interface ("islow" DCT, smooth upsampling: its defaults). libjpeg reports errors by longjmp, so
 // the functions between setjmp and libjpeg hold nothing with a destructor, and the exception is thrown after the jump.
+//
+// Each image gets a libjpeg object of its own (3 us): one that is used again keeps the tables of the image before, and a file
+// without tables would then decode, or not, by what came before it.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 // jpeglib.h needs size_t and FILE first
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -12,6 +16,7 @@
 #include <jerror.h>
 
 #include "data/decode.h"
+#include "data/decode_jpeg_huffman.h"
 #include "data/files.h"
 #include "data/limits.h"
 
@@ -99,24 +104,89 @@ void inks_to_rgb(const std::uint8_t* inks, std::uint8_t* rgb, int width) {
     }
 }
 
-// `inks`: one row of CMYK, used only for those files. False: decoder.reason says why.
-bool read_pixels(Decoder& decoder, std::uint8_t* pixels, std::uint8_t* inks) {
+// Where rows go: `pixels` holds the window's rows one after the other. Rows are decoded right there if libjpeg's begin and end
+// where the window's do, else into `row`, whose `skip` first pixels are not wanted. CMYK always takes that way.
+struct Rows {
+  std::uint8_t* pixels;
+  std::uint8_t* row;
+  unsigned skip;
+  unsigned width, height;  // of the window
+  bool direct;
+};
+
+bool is_cmyk(const jpeg_decompress_struct& info) { return info.out_color_space == JCS_CMYK; }
+
+// False: decoder.reason says why.
+bool start(Decoder& decoder) {
   if (setjmp(decoder.escape) != 0) return false;
   jpeg_start_decompress(&decoder.info);
-  const std::size_t row_bytes = std::size_t{3} * decoder.info.output_width;
-  while (decoder.info.output_scanline < decoder.info.output_height) {
-    std::uint8_t* row = pixels + row_bytes * decoder.info.output_scanline;
-    if (decoder.info.out_color_space == JCS_CMYK) {
-      jpeg_read_scanlines(&decoder.info, &inks, 1);
-      inks_to_rgb(inks, row, static_cast<int>(decoder.info.output_width));
-    } else {
-      JSAMPROW rows[4] = {row, row + row_bytes, row + 2 * row_bytes, row + 3 * row_bytes};
-      const unsigned left = decoder.info.output_height - decoder.info.output_scanline;
-      jpeg_read_scanlines(&decoder.info, rows, left < 4 ? left : 4);
-    }
-  }
-  jpeg_finish_decompress(&decoder.info);  // reads on to the end marker: a file cut short is noticed here at the latest
   return true;
+}
+
+// Limits output to the columns that the window needs and a margin for smooth upsampling, whose outermost columns take the
+// edge of what is decoded for the edge of the image. `window` grows where its rows can then be decoded without a copy. Returns
+// the first column that libjpeg will give.
+unsigned crop_columns(jpeg_decompress_struct& info, Window& window, JpegHuffmanPtr& huffman) {
+  const unsigned mcu = info.comps_in_scan == 1 ? DCTSIZE : static_cast<unsigned>(info.max_h_samp_factor) * DCTSIZE;
+  const unsigned margin = info.max_h_samp_factor > 1 ? mcu : 0;
+  const auto left = static_cast<unsigned>(window.left), right = left + static_cast<unsigned>(window.width);
+  JDIMENSION first = left > margin ? left - margin : 0;
+  JDIMENSION width = std::min(info.output_width, right + margin) - first;
+  if (first != 0 || width != info.output_width) jpeg_crop_scanline(&info, &first, &width);
+  use_own_huffman(info, first / mcu, (first + width - 1) / mcu, huffman);
+  if (margin == 0 && !is_cmyk(info)) {
+    window.left = static_cast<int>(first);
+    window.width = static_cast<int>(width);
+  }
+  return first;
+}
+
+// False: decoder.reason says why.
+bool crop(Decoder& decoder, Window& window, JpegHuffmanPtr& huffman, unsigned& first) {
+  if (setjmp(decoder.escape) != 0) return false;
+  first = crop_columns(decoder.info, window, huffman);
+  return true;
+}
+
+// Decodes the window's rows. Those above are decoded no further than needed, those below not at all.
+void read_rows(jpeg_decompress_struct& info, unsigned top, const Rows& rows) {
+  if (top > 0) jpeg_skip_scanlines(&info, top);
+  const std::size_t row_bytes = std::size_t{3} * rows.width;
+  for (unsigned y = 0; y < rows.height; ++y) {
+    JSAMPROW to = rows.direct ? rows.pixels + y * row_bytes : rows.row;
+    jpeg_read_scanlines(&info, &to, 1);
+    if (rows.direct) continue;
+    if (is_cmyk(info))
+      inks_to_rgb(rows.row + std::size_t{4} * rows.skip, rows.pixels + y * row_bytes, static_cast<int>(rows.width));
+    else
+      std::memcpy(rows.pixels + y * row_bytes, rows.row + std::size_t{3} * rows.skip, row_bytes);
+  }
+}
+
+// `whole`: reads on to the end marker: a file cut short is noticed here at the latest. False: decoder.reason says why.
+bool read_pixels(Decoder& decoder, unsigned top, const Rows& rows, bool whole) {
+  if (setjmp(decoder.escape) != 0) return false;
+  read_rows(decoder.info, top, rows);
+  if (whole) jpeg_finish_decompress(&decoder.info);
+  return true;
+}
+
+// Is there an end marker among the bytes that libjpeg has yet to read? What follows it is of no interest.
+bool has_end_marker(const jpeg_decompress_struct& info) {
+  const std::uint8_t *begin = info.src->next_input_byte, *end = begin + info.src->bytes_in_buffer;
+  while (end - begin >= 2) {
+    const auto* found = static_cast<const std::uint8_t*>(memrchr(begin + 1, JPEG_EOI, static_cast<std::size_t>(end - begin - 1)));
+    if (found == nullptr) return false;
+    if (found[-1] == 0xff) return true;
+    end = found;
+  }
+  return false;
+}
+
+void check_size(const Decoder& decoder, std::size_t file_bytes, const ImageName& name) {
+  const auto height = static_cast<std::int64_t>(decoder.info.image_height), width = static_cast<std::int64_t>(decoder.info.image_width);
+  const auto max_pixels = kSlackPixels + kMaxPixelsPerByte * static_cast<std::int64_t>(file_bytes);
+  if (const std::string refusal = refuse_size(height, width, max_pixels); !refusal.empty()) bad_image(name, refusal);
 }
 
 struct Destroyer {
@@ -126,19 +196,29 @@ struct Destroyer {
 
 }  // namespace
 
-Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& file, ReadScratch& scratch) {
+DecodedRegion decode_jpeg(std::span<const std::uint8_t> bytes, const ImageName& name, const ChooseWindow* choose, ReadScratch& scratch) {
   Decoder decoder;
   create(decoder);
   const Destroyer destroyer{decoder};
-  if (!read_header(decoder, bytes.data(), bytes.size())) bad_image(file, decoder.reason);
-  const auto height = static_cast<std::int64_t>(decoder.info.image_height),
-             width = static_cast<std::int64_t>(decoder.info.image_width);
-  const auto max_pixels = kSlackPixels + kMaxPixelsPerByte * static_cast<std::int64_t>(bytes.size());
-  if (const std::string refusal = refuse_size(height, width, max_pixels); !refusal.empty()) bad_image(file, refusal);
-  grow(scratch.pixels, static_cast<std::size_t>(height * width * 3));
-  grow(scratch.row, static_cast<std::size_t>(width * 4));
-  if (!read_pixels(decoder, scratch.pixels.data(), scratch.row.data())) bad_image(file, decoder.reason);
-  return {scratch.pixels.data(), static_cast<int>(height), static_cast<int>(width), 3};
+  if (!read_header(decoder, bytes.data(), bytes.size())) bad_image(name, decoder.reason);
+  check_size(decoder, bytes.size(), name);
+  const auto height = static_cast<int>(decoder.info.image_height), width = static_cast<int>(decoder.info.image_width);
+  const Window everything{0, 0, height, width};
+  Window window = choose != nullptr ? checked_window((*choose)(height, width), height, width) : everything;
+  if (!start(decoder)) bad_image(name, decoder.reason);
+  // The scans of a progressive image are all read by now: there is little to gain.
+  const bool whole = choose == nullptr || jpeg_has_multiple_scans(&decoder.info) != FALSE;
+  if (whole) window = everything;
+  if (!whole && !has_end_marker(decoder.info)) bad_image(name, "it has no end marker: it was cut short");
+  unsigned first = 0;
+  if (!crop(decoder, window, scratch.jpeg, first)) bad_image(name, decoder.reason);
+  const bool direct = decoder.info.output_width == static_cast<unsigned>(window.width) && !is_cmyk(decoder.info);
+  grow(scratch.pixels, static_cast<std::size_t>(window.height) * static_cast<std::size_t>(window.width) * 3);
+  grow(scratch.row, static_cast<std::size_t>(decoder.info.output_width) * 4);
+  const Rows rows{scratch.pixels.data(), scratch.row.data(), static_cast<unsigned>(window.left) - first, static_cast<unsigned>(window.width),
+                  static_cast<unsigned>(window.height), direct};
+  if (!read_pixels(decoder, static_cast<unsigned>(window.top), rows, whole)) bad_image(name, decoder.reason);
+  return {{scratch.pixels.data(), window.height, window.width, 3}, window, height, width};
 }
 
 }  // namespace lockstep::detail

@@ -73,6 +73,20 @@ bool read_pixels(Decoder& decoder, png_bytepp rows) {
   return true;
 }
 
+// libpng asks for the memory of a chunk before it has seen its bytes, even beyond the limits set above. Does any chunk up to the end
+// marker claim more bytes than there are?
+bool has_oversized_chunk(std::span<const std::uint8_t> bytes) {
+  constexpr std::size_t kMagic = 8, kFrame = 12;  // length, type, checksum
+  for (std::size_t at = kMagic; at + 8 <= bytes.size();) {
+    const std::uint8_t* p = bytes.data() + at;
+    const std::size_t length = std::size_t{p[0]} << 24 | std::size_t{p[1]} << 16 | std::size_t{p[2]} << 8 | p[3];
+    if (std::memcmp(p + 4, "IEND", 4) == 0) return false;
+    if (length + kFrame > bytes.size() - at) return true;
+    at += length + kFrame;
+  }
+  return false;
+}
+
 struct Destroyer {
   Decoder& decoder;
   ~Destroyer() { png_destroy_read_struct(&decoder.png, &decoder.info, nullptr); }
@@ -80,7 +94,8 @@ struct Destroyer {
 
 }  // namespace
 
-Image decode_png(std::span<const std::uint8_t> bytes, const std::string& file, ReadScratch& scratch) {
+Image decode_png(std::span<const std::uint8_t> bytes, const ImageName& name, ReadScratch& scratch) {
+  if (has_oversized_chunk(bytes)) bad_image(name, "the file ends too early");
   Decoder decoder = {};
   decoder.bytes = bytes.data();
   decoder.left = bytes.size();
@@ -88,17 +103,17 @@ Image decode_png(std::span<const std::uint8_t> bytes, const std::string& file, R
   decoder.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder, on_error, ignore_warning);
   decoder.info = decoder.png == nullptr ? nullptr : png_create_info_struct(decoder.png);
   if (decoder.info == nullptr) throw std::bad_alloc();
-  if (!read_header(decoder)) bad_image(file, decoder.reason);
+  if (!read_header(decoder)) bad_image(name, decoder.reason);
   const auto height = static_cast<std::int64_t>(decoder.height), width = static_cast<std::int64_t>(decoder.width);
   const std::int64_t max_bits = 8 * (kMaxDeflateRatio * static_cast<std::int64_t>(bytes.size()) + kSlackBytes);
   if (const std::string refusal = refuse_size(height, width, max_bits / decoder.file_bits_per_pixel); !refusal.empty())
-    bad_image(file, refusal);
+    bad_image(name, refusal);
   const auto row_bytes = static_cast<std::size_t>(width * 3);
   grow(scratch.pixels, row_bytes * static_cast<std::size_t>(height));
   grow(scratch.rows, static_cast<std::size_t>(height));
   for (std::int64_t y = 0; y < height; ++y)
     scratch.rows[static_cast<std::size_t>(y)] = scratch.pixels.data() + row_bytes * static_cast<std::size_t>(y);
-  if (!read_pixels(decoder, scratch.rows.data())) bad_image(file, decoder.reason);
+  if (!read_pixels(decoder, scratch.rows.data())) bad_image(name, decoder.reason);
   return {scratch.pixels.data(), static_cast<int>(height), static_cast<int>(width), 3};
 }
 

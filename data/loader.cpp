@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "core/error.h"
 #include "data/batch_ring.h"
@@ -27,6 +28,12 @@ class TrainPlan final : public BatchPlan {
     const EpochOrder order = order_.epoch_order(where.step);
     std::int64_t i = where.shard * options_.shard_batch + first;
     for (std::int64_t& id : ids) id = order[order_.position(where.step, i++)];
+  }
+
+  bool mixes() const override { return options_.mix.enabled(); }
+
+  void mix(const BatchTag& tag, int height, int width, std::span<const std::int32_t> labels, std::span<MixRow> rows) const override {
+    draw_mix(options_.mix, height, width, options_.seed, tag.step, tag.shard, labels, rows);
   }
 
  private:
@@ -57,6 +64,19 @@ class EvalPlan final : public BatchPlan {
   EvalLoaderOptions options_;
 };
 
+void check_mix(const MixOptions& mix) {
+  const auto check = [](bool good, const char* what, double got, const std::string& want) {
+    if (!good) throw UserError(fmt::format("loader: mix: {}: got {}, want {}.", what, got, want));
+  };
+  const auto alpha = [](double x) { return x == 0 || (x >= kMinMixAlpha && x <= kMaxMixAlpha); };
+  const auto share = [](double x) { return x >= 0 && x <= 1; };
+  const std::string alphas = fmt::format("0 or {} to {}", kMinMixAlpha, kMaxMixAlpha);
+  check(alpha(mix.mixup_alpha), "mixup_alpha", mix.mixup_alpha, alphas);
+  check(alpha(mix.cutmix_alpha), "cutmix_alpha", mix.cutmix_alpha, alphas);
+  check(share(mix.probability), "probability", mix.probability, "0 to 1");
+  check(share(mix.switch_probability), "switch_probability", mix.switch_probability, "0 to 1");
+}
+
 const LoaderOptions& checked(const LoaderOptions& options) {
   const auto fail = [](const std::string& message) { throw UserError("loader: " + message); };
   if (options.shard_batch < 1) fail(fmt::format("shard_batch: got {}, want 1 or more.", options.shard_batch));
@@ -67,6 +87,7 @@ const LoaderOptions& checked(const LoaderOptions& options) {
   if (options.first_shard < 0 || options.first_shard >= options.last_shard || options.last_shard > shards)
     fail(fmt::format("shards: got [{}, {}), want a part of [0, {}).", options.first_shard, options.last_shard, shards));
   if (options.start_step < 0) fail(fmt::format("start_step: got {}, want 0 or more.", options.start_step));
+  check_mix(options.mix);
   return options;
 }
 
@@ -76,14 +97,13 @@ std::int64_t eval_batches(std::int64_t size, const EvalLoaderOptions& options) {
   if (options.batch < 1) fail(fmt::format("batch: got {}, want 1 or more.", options.batch));
   if (options.world < 1 || options.rank < 0 || options.rank >= options.world)
     fail(fmt::format("rank: got {} of {}, want 0 to world - 1.", options.rank, options.world));
-  const Crop crop = options.augment.crop;
-  if (options.augment.flip || crop == Crop::kPadCrop || crop == Crop::kRandomResizedCrop)
+  const AugmentOptions& augment = options.augment;
+  if (augment.flip || augment.crop == Crop::kPadCrop || augment.crop == Crop::kRandomResizedCrop || augment.colour_jitter.enabled() ||
+      augment.rand_augment.enabled() || augment.random_erasing.enabled())
     fail("augmentation: got a random one, want none or a resize with a centre crop.");
   const std::int64_t all = (size + options.batch - 1) / options.batch;
   return (all - options.rank + options.world - 1) / options.world;
 }
-
-MemoryPool& memory_of(MemoryPool* given) { return given != nullptr ? *given : cpu_pool(); }
 
 }  // namespace
 
@@ -103,6 +123,8 @@ void Batch::reset() {
 
 const Tensor& Batch::images() const { return slot_->images; }
 const Tensor& Batch::labels() const { return slot_->labels; }
+const Tensor& Batch::mix() const { return slot_->mix; }
+std::span<const std::int64_t> Batch::misses() const { return slot_->misses; }
 std::span<const std::int64_t> Batch::ids() const { return slot_->ids; }
 std::int64_t Batch::step() const { return slot_->tag.step; }
 std::int64_t Batch::epoch() const { return slot_->tag.epoch; }
@@ -114,9 +136,10 @@ std::int64_t Batch::samples() const {
 Loader::Loader(const Source& source, const LoaderOptions& options)
     : order_(source.size(), checked(options).global_batch, options.seed, options.last_batch),
       bad_(options.max_bad_samples) {
+  const RingOptions ring = {
+      .batch = options.shard_batch, .threads = options.threads, .depth = options.ring_depth, .memory = options.memory};
   ring_ = std::make_unique<BatchRing>(SampleReader(source, options.augment, options.seed, &bad_),
-                                      std::make_unique<TrainPlan>(order_, options), options.shard_batch,
-                                      options.threads, options.ring_depth, memory_of(options.memory));
+                                      std::make_unique<TrainPlan>(order_, options), ring);
 }
 
 Loader::~Loader() = default;
@@ -125,11 +148,15 @@ std::int64_t Loader::steps_per_epoch() const { return order_.steps_per_epoch(); 
 LoaderStats Loader::stats() const { return ring_->stats(); }
 
 EvalLoader::EvalLoader(const Source& source, const EvalLoaderOptions& options)
-    : batches_(eval_batches(source.size(), options)) {
+    : batches_(eval_batches(source.size(), options)), bad_(std::numeric_limits<std::int64_t>::max()) {
   const SampleReader reader(source, options.augment, 0, nullptr);  // also checks sizes on ranks without a batch
-  if (batches_ > 0)
-    ring_ = std::make_unique<BatchRing>(reader, std::make_unique<EvalPlan>(source.size(), batches_, options),
-                                        options.batch, options.threads, options.ring_depth, memory_of(options.memory));
+  if (batches_ == 0) return;
+  const RingOptions ring = {.batch = options.batch,
+                            .threads = options.threads,
+                            .depth = options.ring_depth,
+                            .memory = options.memory,
+                            .misses = options.bad_is_miss ? &bad_ : nullptr};
+  ring_ = std::make_unique<BatchRing>(reader, std::make_unique<EvalPlan>(source.size(), batches_, options), ring);
 }
 
 EvalLoader::~EvalLoader() = default;

@@ -13,7 +13,9 @@
 #include "core/tensor.h"
 #include "data/augment.h"
 #include "data/bad_samples.h"
+#include "data/mix.h"
 #include "data/order.h"
+#include "data/sample_reader.h"
 #include "data/source.h"
 
 namespace lockstep {
@@ -25,6 +27,8 @@ struct LoaderStats {
   std::int64_t wait_ns = 0;  // spent in next() because the batch was not ready (with 0 threads: all the loading)
   std::int64_t waits = 0;    // how many batches were waited for
   std::int64_t batches = 0;  // handed out
+  int threads = 0;           // that read and decode; 1 where next() does it
+  StageTimes stages;         // of all threads together, of the pieces that they have finished
 };
 
 // A batch on loan: its memory goes back to the ring on destruction. The tensors share that memory, so neither they nor
@@ -40,13 +44,15 @@ class Batch {
   explicit operator bool() const { return slot_ != nullptr; }
   void reset();  // gives the memory back now
 
-  const Tensor& images() const;               // (n, C, H, W) u8
-  const Tensor& labels() const;               // (n) i32; -1 is padding (EvalLoader)
-  std::span<const std::int64_t> ids() const;  // (n): the samples that were read; -1 is padding
-  std::int64_t samples() const;               // n without padding
-  std::int64_t step() const;                  // global step; for EvalLoader the global number of the batch
-  std::int64_t epoch() const;                 // for EvalLoader the pass, from 0
-  int shard() const;                          // of V; for EvalLoader 0
+  const Tensor& images() const;                  // (n, C, H, W) u8
+  const Tensor& labels() const;                  // (n) i32; -1 is padding (EvalLoader)
+  const Tensor& mix() const;                     // (n, 8) i32: a MixRow (data/mix.h) per image; empty if nothing is ever mixed
+  std::span<const std::int64_t> ids() const;     // (n): the samples that were read; -1 is padding
+  std::span<const std::int64_t> misses() const;  // positions of unreadable images, which may not count as hits (EvalLoader)
+  std::int64_t samples() const;                  // n without padding
+  std::int64_t step() const;                     // global step; for EvalLoader the global number of the batch
+  std::int64_t epoch() const;                    // for EvalLoader the pass, from 0
+  int shard() const;                             // of V; for EvalLoader 0
 
  private:
   friend class Loader;
@@ -65,6 +71,7 @@ struct LoaderOptions {
   std::int64_t start_step = 0;          // the loader's whole state: 0, or the step to go on with
   LastBatch last_batch = LastBatch::kDrop;
   AugmentOptions augment;
+  MixOptions mix;
   int threads = 1;                   // 0: next() loads in the calling thread
   int ring_depth = 4;                // batches in memory
   std::int64_t max_bad_samples = 0;  // per rank; more unreadable samples than this end the run
@@ -98,10 +105,12 @@ struct EvalLoaderOptions {
   int threads = 1;
   int ring_depth = 4;
   MemoryPool* memory = nullptr;  // as LoaderOptions
+  bool bad_is_miss = false;      // an unreadable sample is a black image that may not count as a hit, not an error
 };
 
 // All samples in the order of the set, each exactly once over all ranks: batch b of ceil(N / batch) belongs to rank
-// b mod world; the last is padded (zeros, label -1) so that shapes never change. An unreadable sample is an error.
+// b mod world; the last is padded (zeros, label -1) so that shapes never change. An unreadable sample is an error, or with
+// bad_is_miss zeros with the sample's own id and label, listed in Batch::misses().
 class EvalLoader {
  public:
   EvalLoader(const Source& source, const EvalLoaderOptions& options);
@@ -113,10 +122,12 @@ class EvalLoader {
   Batch next();
   std::int64_t batches() const { return batches_; }  // of this rank in a pass; 0 when there are more ranks than batches
   LoaderStats stats() const;
+  const BadSamples& bad_samples() const { return bad_; }  // met so far by this rank, prefetching included
 
  private:
   std::int64_t batches_;
   std::int64_t given_ = 0;  // in this pass
+  BadSamples bad_;
   std::unique_ptr<BatchRing> ring_;
 };
 

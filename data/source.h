@@ -7,8 +7,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
+
+#include "data/decode_jpeg_huffman.h"
 
 namespace lockstep {
 
@@ -27,6 +31,7 @@ struct ReadScratch {
   std::vector<std::uint8_t> pixels;  // the decoded image
   std::vector<std::uint8_t> row;     // one row in the file's own colours
   std::vector<std::uint8_t*> rows;   // pointers into pixels
+  detail::JpegHuffmanPtr jpeg;       // made by the first JPEG
 };
 
 class Source {
@@ -41,6 +46,14 @@ class Source {
   virtual int width() const = 0;
   // The image, valid until the next read with the same scratch. Blocks on the disk for sets that are not in memory.
   virtual Image read(std::int64_t index, ReadScratch& scratch) const = 0;
+  // Do images lie encoded (JPEG, PNG)? Then a caller may fetch the bytes and decode only what it needs (data/decode.h).
+  virtual bool encoded() const { return false; }
+  // The bytes of an encoded image, in scratch.file or in the source's own memory; valid as read()'s. Blocks on the disk.
+  virtual std::span<const std::uint8_t> fetch(std::int64_t index, ReadScratch& scratch) const;
+  // These will be read soon: starts to bring them into memory and does not wait. Never throws. -1 is ignored.
+  virtual void will_read(std::span<const std::int64_t> indices) const { static_cast<void>(indices); }
+  // Names of the classes in order; empty: they have none but their numbers.
+  virtual std::span<const std::string> class_names() const { return {}; }
   virtual std::string name(std::int64_t index) const = 0;  // for messages: file and place in it
   virtual std::string describe() const = 0;                // one line for the banner
   // 32 hex digits of XXH3-128 over the manifest: kind, sizes, names or pixels, labels. Does not depend on where the
@@ -48,7 +61,7 @@ class Source {
   virtual std::string digest() const = 0;
 };
 
-enum class SourceKind : std::uint8_t { kAuto, kIdx, kCifar10, kFolder, kSynthetic };
+enum class SourceKind : std::uint8_t { kAuto, kIdx, kCifar10, kFolder, kSynthetic, kIlsvrc, kTar, kKaggle, kWebDataset };
 enum class Split : std::uint8_t { kTrain, kEval };
 
 struct SourceOptions {
@@ -56,6 +69,7 @@ struct SourceOptions {
   std::string path;                     // a directory; unused by kSynthetic
   Split split = Split::kTrain;
   int classes = 0;  // labels must be below this; 0: what the data has (kSynthetic needs it)
+  std::optional<std::string> index_cache;  // folder for indexes; empty: none is kept; absent: the user's cache folder
   // kSynthetic only:
   std::int64_t size = 0;
   int height = 0;

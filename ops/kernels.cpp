@@ -63,18 +63,6 @@ double gradient_norm(Kernels& kernels, Stream stream, std::span<const SgdTensor>
   return std::sqrt(sum);
 }
 
-// LARS's factor of a tensor's rate; g = grad * grad_scale.
-double lars_factor(Kernels& kernels, Stream stream, const SgdTensor& tensor, const Lars& lars, double grad_scale) {
-  if (!lars.enabled || tensor.weight_decay == 0) return 1;
-  Tensor result = Tensor::zeros({1}, DType::kF64);
-  const auto norm = [&](ConstView view) {
-    kernels.squared_norm(stream, std::span(&view, 1), result);
-    return std::sqrt(result.host<double>()[0]);
-  };
-  const double value = norm(tensor.value), grad = norm(tensor.grad) * grad_scale;
-  return value == 0 || grad == 0 ? 1 : lars.eta * value / (grad + tensor.weight_decay * value + lars.eps);
-}
-
 void note_bad_step(StepControl& control, const LossScaling& scaling) {
   control.good_steps = 0;
   if (!scaling.enabled || control.loss_scale <= scaling.floor) {
@@ -110,12 +98,31 @@ void Kernels::finish_step(Stream stream, std::span<const SgdTensor> tensors, std
   SgdParams params{.momentum = rule.momentum, .nesterov = rule.nesterov, .grad_scale = 1 / control.loss_scale};
   if (rule.clip_norm > 0 && control.grad_norm > rule.clip_norm) params.grad_scale *= rule.clip_norm / control.grad_norm;
   std::vector<SgdTensor> at_rate(tensors.begin(), tensors.end());
-  for (SgdTensor& tensor : at_rate) tensor.lr *= control.lr * lars_factor(*this, stream, tensor, rule.lars, params.grad_scale);
+  for (SgdTensor& tensor : at_rate) {
+    tensor.lr *= control.lr;
+    tensor.ratio = lars_ratio(*this, stream, tensor, rule.lars, params.grad_scale);
+  }
   sgd_step(stream, at_rate, params);
   for (const AverageTensor& each : averages) moving_average(stream, each.observed, each.momentum, each.value);
   note_good_step(control, rule.scaling);
 }
 
+void Kernels::moving_averages(Stream stream, std::span<const AverageTensor> tensors, double momentum, ConstView control) {
+  LS_CHECK(device() == Device{}, "moving_averages' composed form reads the control, which lies on " + device().str());
+  if (control && static_cast<const StepControl*>(control.ptr)->finite == 0) return;
+  for (const AverageTensor& each : tensors) moving_average(stream, each.observed, momentum, each.value);
+}
+
 void Kernels::attach_control(View) {}
+
+double lars_ratio(Kernels& kernels, Stream stream, const SgdTensor& tensor, const Lars& lars, double grad_scale) {
+  if (!lars.enabled || tensor.weight_decay == 0) return 1;
+  Tensor result = Tensor::zeros({1}, DType::kF64);
+  const auto norm = [&](ConstView view) {
+    kernels.squared_norm(stream, std::span(&view, 1), result);
+    return std::sqrt(result.host<double>()[0]);
+  };
+  return lars.ratio(norm(tensor.value), norm(tensor.grad) * grad_scale, tensor.weight_decay);
+}
 
 }  // namespace lockstep

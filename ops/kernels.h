@@ -72,6 +72,7 @@ struct SgdTensor {
   ConstView grad;
   double weight_decay = 0;  // added to the gradient (coupled)
   double lr = 0;            // schedule times the group's multiplier
+  double ratio = 1;         // of LARS: what gradient and weight decay are multiplied by
 };
 
 struct SgdParams {
@@ -87,11 +88,17 @@ struct AverageTensor {
   double momentum = 0.1;
 };
 
-// LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888, algorithm 1): a tensor with weight decay gets its own rate,
-// lr * eta * |value| / (|g| + weight_decay * |value| + eps); 1 * lr where either norm is 0. Tensors without decay are plain SGD.
+// LARS (You, Gitman, Ginsburg 2017, arXiv 1708.03888): what enters the momentum of a tensor with weight decay is multiplied by
+// eta * |value| / (|g| + weight_decay * |value| + eps), g the gradient after unscaling and clipping; by 1 where either norm is 0. Tensors
+// without decay are plain SGD. As the ratio lies inside and the learning rate outside, the momentum follows a changing rate: "scaled
+// momentum" in NVIDIA's MLPerf code, which keeps lr * momentum and rescales it by lr_t / lr_(t-1).
 struct Lars {
   bool enabled = false;
   double eta = 0.001, eps = 0;
+  double ratio(double value_norm, double grad_norm, double weight_decay) const {
+    if (!enabled || weight_decay == 0 || value_norm == 0 || grad_norm == 0) return 1;
+    return eta * value_norm / (grad_norm + weight_decay * value_norm + eps);
+  }
 };
 
 // How a training step on a device updates everything, apart from what changes from step to step (ops/step_control.h).
@@ -183,31 +190,39 @@ class Kernels {
   virtual void copy_channels(Stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin,
                              std::int64_t count, GradMode) = 0;
 
-  // --- loss: logits (N,K), a statistic (f32 or f64); labels i32 (N), -1 = not counted ---
-  // With t = (1 - smoothing) * onehot + smoothing / K: loss (scalar, statistics) = mean over the counted samples of
-  // -sum t log softmax(logits) (0 if none is counted); dlogits (if given) = d loss / d logits; sums f64 (4) = {sum of
-  // losses, top-1 hits, top-5 hits, counted samples}. A hit in the top k: fewer than k classes with a larger logit,
-  // ties broken in favour of the lower index; a NaN logit never hits. Labels outside [-1, K) are undefined here: the
-  // loader checks them.
-  virtual void softmax_cross_entropy(Stream, ConstView logits, ConstView labels, double smoothing, View loss,
+  // --- loss: logits (N,K), a statistic (f32 or f64); labels i32 (N), -1 = not counted; mix i32 (N,8) or empty ---
+  // With t(label) = (1 - smoothing) * onehot(label) + smoothing / K, the target t of sample n is t(labels[n]) or, with mix (rows of
+  // core/mix_row.h; row r), r.weight * t(labels[n]) + (1 - r.weight) * t(r.label). loss (scalar, statistics) = mean over the counted
+  // samples of -sum t log softmax(logits) (0 if none is counted); dlogits (if given) = d loss / d logits; sums f64 (4) = {sum of
+  // losses, top-1 hits, top-5 hits, counted samples}. A hit in the top k: fewer than k classes with a larger logit than the
+  // sample's own label's, ties broken in favour of the lower index; a NaN logit never hits. Labels outside [-1, K) and rows' labels
+  // outside [0, K) are undefined here: the loader checks them. Rows of weight 1 give the bits of no rows.
+  virtual void softmax_cross_entropy(Stream, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss,
                                      View dlogits, View sums) = 0;
   virtual void scale(Stream, ConstView x, ConstView factor, View y, GradMode) = 0;  // y = x * factor[0]; may alias
 
   // --- images: x u8 (N,C,H,W) -> y = (x / 255 - mean[c]) * inv_std[c] in y's dtype ---
   virtual void normalise_image(Stream, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) = 0;
+  // x, y (N,C,H,W); mix i32 (N,8): rows of core/mix_row.h. Row r of image i: y[i] = r.weight * x[i] + (1 - r.weight) * x[r.partner],
+  // rounded once; or, with a box (r.height > 0), x[i] outside and x[r.partner] inside of it. Partners outside [0, N) and boxes outside of the
+  // image are undefined here.
+  virtual void mix_images(Stream, ConstView x, ConstView mix, View y) = 0;
 
   // --- optimizer: one pass over all parameters ---
-  // g = grad * grad_scale + weight_decay * value; buf = momentum * buf + g; value -= lr * (nesterov ? g + momentum * buf
+  // g = ratio * (grad * grad_scale + weight_decay * value); buf = momentum * buf + g; value -= lr * (nesterov ? g + momentum * buf
   // : buf) (PyTorch's SGD: the learning rate is outside the momentum). First step: buf must be zero.
   virtual void sgd_step(Stream, std::span<const SgdTensor> tensors, const SgdParams&) = 0;
   // result f64 (1): sum over all tensors of squares, each tensor summed in fixed order, in double. Non-finite inputs show.
   virtual void squared_norm(Stream, std::span<const ConstView> tensors, View result) = 0;
   // value = (1 - momentum) * value + momentum * observed: running statistics.
   virtual void moving_average(Stream, ConstView observed, double momentum, View value) = 0;
+  // The same for many tensors at one momentum (their own is not read). `control`: empty, or the StepControl of the step before:
+  // where that was not finite, nothing changes. Here: one by one, for backends whose memory is the host's.
+  virtual void moving_averages(Stream, std::span<const AverageTensor> tensors, double momentum, ConstView control);
 
   // --- a step's end on a device, without the host; `control` u8 (sizeof(StepControl)) on the device ---
   // With S = loss_scale and g = grad / S: grad_norm = |g| over all tensors; finite = grad_norm and the loss are finite. If finite and
-  // not halted: sgd_step at rate control.lr * tensor.lr, clipped, or LARS, and the moving averages. Otherwise nothing is
+  // not halted: sgd_step at rate control.lr * tensor.lr, clipped, with LARS's ratios, and the moving averages. Otherwise nothing is
   // updated, first_bad is set, and: with scaling S above the floor, S is halved and skipped counts; else halted = 1. Good
   // steps are counted, and S is doubled at growth_steps. `totals` f64 (5) is copied to control.totals; its first is the sum of
   // losses. Here: squared_norm, sgd_step and moving_average, for backends whose memory is the host's.
@@ -222,5 +237,8 @@ class Kernels {
   virtual std::map<std::string, std::string> choices() const { return {}; }
   virtual void use_choices(const std::map<std::string, std::string>&) {}
 };
+
+// LARS's ratio of a tensor for gradients times grad_scale, by two calls of squared_norm; for backends whose memory is the host's.
+double lars_ratio(Kernels& kernels, Stream stream, const SgdTensor& tensor, const Lars& lars, double grad_scale);
 
 }  // namespace lockstep

@@ -11,6 +11,7 @@
 #include "ops/global_avg_pool.h"
 #include "ops/linear.h"
 #include "ops/max_pool.h"
+#include "ops/mix_images.h"
 #include "ops/norm_conv2d.h"
 #include "ops/normalise_image.h"
 #include "ops/relu.h"
@@ -23,7 +24,7 @@ std::span<const OpSpec> all_ops() {
       conv2d_spec(),   batch_norm_spec(),      relu_spec(),    add_spec(),
       max_pool_spec(), avg_pool_spec(),        linear_spec(),  global_avg_pool_spec(),
       flatten_spec(),  concat_spec(),          dropout_spec(), softmax_cross_entropy_spec(),
-      normalise_image_spec(), norm_conv2d_spec(),
+      normalise_image_spec(), norm_conv2d_spec(), mix_images_spec(),
   };
   return table;
 }

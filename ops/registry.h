@@ -20,6 +20,7 @@ enum class InputRole : std::uint8_t {
   kParameter,  // its gradient goes to the sink and is checked
   kBuffer,     // running statistics
   kLabels,     // i32 in [low, high)
+  kMixRows,    // i32 (n, 8): rows of core/mix_row.h of every kind; labels and boxes within [0, high)
   kBytes,      // u8 in [low, high)
 };
 
@@ -36,7 +37,7 @@ struct SampleValues {
   std::vector<Var> vars;  // kVariable and kConstant
   std::vector<Parameter> parameters;
   std::vector<Buffer> buffers;
-  std::vector<Tensor> tensors;  // kLabels and kBytes
+  std::vector<Tensor> tensors;  // kLabels, kMixRows and kBytes
 };
 
 using SampleRun = std::function<Var(Context&, const SampleValues&)>;

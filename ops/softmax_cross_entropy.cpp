@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "core/mix_row.h"
 #include "ops/checks.h"
 #include "ops/registry.h"
 
@@ -38,10 +39,14 @@ Shape softmax_cross_entropy_shape(const Shape& logits, const Shape& labels) {
   return {};
 }
 
-LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& labels, double label_smoothing) {
+LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& labels, double label_smoothing, const Tensor& mix) {
   const Shape shape = softmax_cross_entropy_shape(logits.value.shape(), labels.shape());
   check_dtype(kOp, "logits", logits.value, stats_dtype(logits.value.dtype()));
   check_dtype(kOp, "labels", labels, DType::kI32);
+  if (mix) {
+    check_shape(kOp, "mix", mix.shape(), {labels.shape()[0], kMixRowWords});
+    check_dtype(kOp, "mix", mix, DType::kI32);
+  }
   if (!(label_smoothing >= 0 && label_smoothing < 1))
     throw_bad_argument(kOp, "label_smoothing", std::to_string(label_smoothing), "0 <= label_smoothing < 1");
   const Tensor& x = logits.value;
@@ -49,7 +54,7 @@ LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& 
   Tensor sums = Tensor::empty({4}, DType::kF64, x.device());
   Tensor dlogits;
   if (ctx.recording() && logits.requires_grad()) dlogits = Tensor::empty(x.shape(), x.dtype(), x.device());
-  ctx.kernels.softmax_cross_entropy(ctx.stream, x, labels, label_smoothing, loss, dlogits, sums);
+  ctx.kernels.softmax_cross_entropy(ctx.stream, x, labels, mix, label_smoothing, loss, dlogits, sums);
   if (!ctx.recording()) return {{std::move(loss)}, std::move(sums)};
   const Var* const inputs[] = {&logits};
   Var result = ctx.tape->record(std::move(loss), inputs, LossBackward{ctx.kernels, ctx.stream, std::move(dlogits)});
@@ -69,10 +74,15 @@ OpSpec softmax_cross_entropy_spec() {
                       return softmax_cross_entropy(ctx, in.vars[0], in.tensors[0], smoothing).loss;
                     }};
   };
+  OpSample mixed = sample("mixed, uncounted labels, smoothing", 7, 5, -1, 0.1);
+  mixed.inputs.push_back({.name = "mix", .shape = {7, kMixRowWords}, .role = InputRole::kMixRows, .low = 0, .high = 5});
+  mixed.run = [](Context& ctx, const SampleValues& in) {
+    return softmax_cross_entropy(ctx, in.vars[0], in.tensors[0], 0.1, in.tensors[1]).loss;
+  };
   return {.name = "softmax_cross_entropy", .samples = {sample("one sample, two classes", 1, 2, 0, 0),
                                                        sample("odd size", 5, 7, 0, 0),
                                                        sample("label smoothing", 4, 10, 0, 0.1),
-                                                       sample("uncounted labels, smoothing", 9, 3, -1, 0.2)}};
+                                                       sample("uncounted labels, smoothing", 9, 3, -1, 0.2), std::move(mixed)}};
 }
 
 }  // namespace lockstep

@@ -17,9 +17,10 @@ struct LossResult {
 Shape softmax_cross_entropy_shape(const Shape& logits, const Shape& labels);
 
 // labels i32 in [0, K), or -1: not counted (other values are undefined here; the loader checks them). The target is
-// (1 - label_smoothing) onehot + label_smoothing / K, 0 <= label_smoothing < 1. Keeps the gradient, which is computed
-// with the loss in one pass.
-LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& labels, double label_smoothing = 0);
+// (1 - label_smoothing) onehot + label_smoothing / K, 0 <= label_smoothing < 1. With `mix`, i32 (N, 8), a MixRow (core/mix_row.h) per
+// sample, it is the mean of the two labels' targets by the row's weight; hits count the sample's own label. Keeps the gradient, which is
+// computed with the loss in one pass.
+LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& labels, double label_smoothing = 0, const Tensor& mix = {});
 
 OpSpec softmax_cross_entropy_spec();
 

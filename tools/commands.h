@@ -17,6 +17,9 @@ using Run = std::function<int()>;
 
 void add_train(CLI::App& app, Run& run);
 void add_eval(CLI::App& app, Run& run);
+void add_infer(CLI::App& app, Run& run);
+void add_export(CLI::App& app, Run& run);
+void add_data(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_config(CLI::App& app, Run& run);

@@ -62,7 +62,7 @@ cp tools/gpu_bundle_start.sh "$root/bin/start"
 
 # Every library that they and Open MPI's plugins need, but for glibc's and the driver's. libstdc++ comes along: that of the other
 # machine may be older. cuDNN, cuBLASLt, NVRTC and NCCL are opened at run time and are not in this list.
-openmpi=$(dirname "$(readlink -f "$(ldconfig -p | awk '/libmpi\.so\.40 /{print $NF; exit}')")")
+openmpi=$(dirname "$(readlink -f "$(ldconfig -p | awk '/libmpi\.so\.40 / && !found {print $NF; found = 1}')")")  # reads to the end: pipefail
 plugins=""
 for folder in "$openmpi"/openmpi/lib/openmpi3 "$openmpi"/openmpi3/lib/openmpi "$openmpi"/openmpi/lib/openmpi "$openmpi"/openmpi; do
   [[ -e $folder/mca_btl_self.so ]] && plugins=$folder && break

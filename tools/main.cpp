@@ -47,8 +47,11 @@ int main(int argc, char** argv) {
   lockstep::Run run;
   lockstep::add_train(app, run);
   lockstep::add_eval(app, run);
+  lockstep::add_infer(app, run);
+  lockstep::add_export(app, run);
   lockstep::add_bench(app, run);
   lockstep::add_inspect(app, run);
+  lockstep::add_data(app, run);
   lockstep::add_config(app, run);
   lockstep::add_version(app, run);
   lockstep::add_help(app, run);

@@ -14,7 +14,7 @@ void add_config_options(CLI::App& command, ConfigOptions& options) {
   command.add_option("--set", options.set, "Override one value: path.to.field=value (repeatable)")->allow_extra_args(false);
 }
 
-LoadedConfig load_and_validate(const ConfigOptions& options) {
+LoadedConfig load_and_validate(const ConfigOptions& options, bool needs_data) {
   std::vector<ConfigOverride> overrides;
   for (const std::string& assignment : options.set) overrides.push_back(parse_override(assignment));
   if (!options.data.empty()) overrides.push_back(flag_override("data.path", options.data, "--data"));
@@ -22,8 +22,9 @@ LoadedConfig load_and_validate(const ConfigOptions& options) {
   if (options.max_steps >= 0)
     overrides.push_back(flag_override("max_steps", std::to_string(options.max_steps), "--max-steps"));
   if (options.seed >= 0) overrides.push_back(flag_override("seed", std::to_string(options.seed), "--seed"));
-  LoadedConfig loaded = load_config(options.file, overrides);
-  validate(loaded);
+  const bool built_in = options.file.empty() && options.built_in != nullptr;
+  LoadedConfig loaded = built_in ? parse_config(options.built_in, "built-in config", overrides) : load_config(options.file, overrides);
+  validate(loaded, needs_data);
   return loaded;
 }
 

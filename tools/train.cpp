@@ -17,6 +17,7 @@
 #include "tools/commands.h"
 #include "tools/job.h"
 #include "tools/options.h"
+#include "train/dry_run.h"
 #include "train/stop_request.h"
 
 namespace lockstep {
@@ -27,6 +28,8 @@ struct TrainOptions {
   std::string resume;
   bool allow_changes = false;
   bool json = false;
+  bool dry_run = false;
+  int ranks = 1;  // of the dry run
   std::optional<ProfileOptions> profile;
 };
 
@@ -41,6 +44,11 @@ nlohmann::ordered_json summary(const TrainOutcome& outcome, int ranks) {
     object["eval_images"] = outcome.last_eval->count;
   }
   if (outcome.best_top1 >= 0) object["best_top1"] = outcome.best_top1;
+  if (outcome.expected && outcome.last_eval) {
+    object["expected_min"] = outcome.expected->min;
+    object["expected_max"] = outcome.expected->max;
+    object["band"] = band_verdict(*outcome.expected, outcome.last_eval->top1_percent());
+  }
   return object;
 }
 
@@ -80,6 +88,9 @@ void print_summary(const TrainOutcome& outcome, const std::string& binary, int r
   if (outcome.last_eval)
     line("accuracy", fmt::format("{:.2f} % top-1, {:.2f} % top-5 on {} images (best {:.2f} %)", outcome.last_eval->top1_percent(),
                                  outcome.last_eval->top5_percent(), outcome.last_eval->count, outcome.best_top1));
+  if (outcome.last_eval && outcome.expected)
+    line("expected", fmt::format("{:.1f} to {:.1f} %: {}", outcome.expected->min, outcome.expected->max,
+                                 band_verdict(*outcome.expected, outcome.last_eval->top1_percent())));
   line("speed", fmt::format("{:.0f} images/s, {:.0f} s of training", outcome.images_per_second, outcome.train_seconds));
   line("digest", outcome.digest);
   if (outcome.step >= outcome.total_steps)
@@ -87,6 +98,12 @@ void print_summary(const TrainOutcome& outcome, const std::string& binary, int r
   else
     line("go on with", resume_command(ranks, outcome.run_dir));
   std::fputs(text.c_str(), stdout);
+}
+
+int run_dry(const TrainOptions& options) {
+  const DryRun run = plan_dry_run(load_and_validate(options.config, false), options.ranks);
+  std::puts((options.json ? dry_run_json(run) : dry_run_text(run)).c_str());
+  return 0;
 }
 
 int run_train(const TrainOptions& options, const std::string& binary) {
@@ -133,9 +150,11 @@ void add_train(CLI::App& app, Run& run) {
                       "auto (newest checkpoint, or a fresh start), latest (an error if there is none), best, or the path of a checkpoint");
   command->add_flag("--allow-changes", options->allow_changes, "Resume although the config differs where that makes it another run");
   command->add_flag("--json", options->json, "Print one JSON object at the end; everything else goes to stderr");
+  CLI::Option* dry = command->add_flag("--dry-run", options->dry_run, "Print the whole plan (steps, learning rate, memory, ...); opens no data");
+  command->add_option("--ranks", options->ranks, "--dry-run: plan for so many ranks (1)")->check(CLI::PositiveNumber)->needs(dry);
   add_profile_options(*command, *options);
   command->callback([=, &app, &run] {
-    run = [=, &app] { return run_train(*options, app.get_name()); };
+    run = [=, &app] { return options->dry_run ? run_dry(*options) : run_train(*options, app.get_name()); };
   });
 }
 

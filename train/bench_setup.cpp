@@ -61,7 +61,7 @@ Session job_session(const BenchOptions& options, Communicator& comm) {
 BenchJob::BenchJob(const BenchOptions& options, Communicator& comm)
     : session_(job_session(options, comm)),
       loader_(*session_.train_source, train_loader_options(session_, comm.rank(), 0)),
-      runner_(make_step_runner(session_.config(), session_.plan, session_.network, *session_.optimizer, comm)) {}
+      runner_(make_step_runner(session_.config(), session_.plan, session_.network, *session_.optimizer, session_.average.get(), comm)) {}
 
 BenchJob::Timed BenchJob::step() {
   const std::int64_t step = next_step_++;

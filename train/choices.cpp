@@ -30,7 +30,8 @@ constexpr double kTimingDeadlineSeconds = 3600;
 
 // Rank 0 meets all convolutions of the run without computing any.
 void plan_convolutions(Session& session) {
-  plan_memory_of(session);
+  const SizePhases sizes = size_phases(session);
+  for (const SizePhases::Phase& phase : sizes.phases()) plan_memory(session.network, session.plan, phase.image);
   if (!session.eval_source) return;
   const ImageSize image = image_size(session.config(), *session.train_source);
   const EvalLoaderOptions loading = eval_loader_options(session.config(), image, 0, 1, session.network);

@@ -28,8 +28,9 @@ StepControl& control_in(Tensor& pinned) { return *static_cast<StepControl*>(pinn
 
 Tensor control_tensor(MemoryPool& pool) { return Tensor::empty_in(pool, {static_cast<std::int64_t>(sizeof(StepControl))}, DType::kU8); }
 
-ShardBatch batch_like(const RunPlan& plan, const Tensor& images, Device device) {
-  return {Tensor::empty(images.shape(), DType::kU8, device), Tensor::empty({plan.shard_batch}, DType::kI32, device)};
+ShardBatch batch_like(const ShardBatch& batch, Device device) {
+  const auto like = [device](const Tensor& tensor) { return tensor ? Tensor::empty(tensor.shape(), tensor.dtype(), device) : Tensor(); };
+  return {like(batch.images), like(batch.labels), like(batch.mix)};
 }
 
 // One step under way.
@@ -44,10 +45,12 @@ struct Slot {
 
 class DeviceStepRunner final : public StepRunner {
  public:
-  DeviceStepRunner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, Communicator& comm)
+  DeviceStepRunner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, WeightAverage* average,
+                   Communicator& comm)
       : plan_(plan),
         network_(network),
         optimizer_(optimizer),
+        average_(average),
         comm_(comm),
         seed_(config.seed()),
         device_(network.kernels->device()),
@@ -92,6 +95,7 @@ class DeviceStepRunner final : public StepRunner {
     set_control(slot);
     const std::int64_t begin = steady_ns();
     run_step(step, slot.result.times);
+    if (average_ != nullptr) average_->update(*network_.kernels, compute_, step, control_);
     slot.result.times.forward_ns = steady_ns() - begin;
     accelerator_.copy(compute_, slot.results.ptr(), control_.ptr(), sizeof(StepControl));
     accelerator_.record(slot.done, compute_);
@@ -152,14 +156,24 @@ class DeviceStepRunner final : public StepRunner {
     }
     accelerator_.wait(copies_, slot.consumed);
     for (int shard = 0; shard < plan_.shards_per_rank; ++shard) {
-      const Batch& batch = slot.batches.emplace_back(next_batch(step, loader, slot.result.times));
+      const Batch& loaded = slot.batches.emplace_back(next_batch(step, loader, slot.result.times));
+      const ShardBatch batch{loaded.images(), loaded.labels(), loaded.mix()};
       const auto index = static_cast<std::size_t>(shard);
-      if (slot.staging.size() <= index) slot.staging.push_back(batch_like(plan_, batch.images(), device_));
-      if (inputs_.size() <= index) inputs_.push_back(batch_like(plan_, batch.images(), device_));
-      accelerator_.copy(copies_, slot.staging[index].images.ptr(), batch.images().ptr(), batch.images().nbytes());
-      accelerator_.copy(copies_, slot.staging[index].labels.ptr(), batch.labels().ptr(), batch.labels().nbytes());
+      if (slot.staging.size() <= index) slot.staging.push_back(batch_like(batch, device_));
+      if (inputs_.size() <= index) inputs_.push_back(batch_like(batch, device_));
+      copy_batch(copies_, batch, slot.staging[index]);
     }
     accelerator_.record(slot.staged, copies_);
+  }
+
+  void copy_batch(Stream stream, const ShardBatch& from, ShardBatch& to) {
+    copy_part(stream, from.images, to.images);
+    copy_part(stream, from.labels, to.labels);
+    if (to.mix) copy_part(stream, from.mix, to.mix);
+  }
+  void copy_part(Stream stream, const Tensor& from, Tensor& to) {
+    LS_CHECK(from.shape() == to.shape(), "a batch of " + from.shape().str() + " after " + to.shape().str() + ": another size needs a new runner");
+    accelerator_.copy(stream, to.ptr(), from.ptr(), from.nbytes());
   }
 
   Batch next_batch(std::int64_t step, Loader& loader, StepTimes& times) {
@@ -173,10 +187,7 @@ class DeviceStepRunner final : public StepRunner {
   // Recorded work reads fixed addresses, so the staged images move once more: some microseconds of device memory's time.
   void take_inputs(Slot& slot) {
     accelerator_.wait(compute_, slot.staged);
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      accelerator_.copy(compute_, inputs_[i].images.ptr(), slot.staging[i].images.ptr(), inputs_[i].images.nbytes());
-      accelerator_.copy(compute_, inputs_[i].labels.ptr(), slot.staging[i].labels.ptr(), inputs_[i].labels.nbytes());
-    }
+    for (std::size_t i = 0; i < inputs_.size(); ++i) copy_batch(compute_, slot.staging[i], inputs_[i]);
     accelerator_.record(slot.consumed, compute_);
   }
 
@@ -267,6 +278,7 @@ class DeviceStepRunner final : public StepRunner {
   const RunPlan& plan_;
   Network& network_;
   SgdOptimizer& optimizer_;
+  WeightAverage* const average_;  // may be null
   Communicator& comm_;
   const std::uint64_t seed_;
   const Device device_;
@@ -292,11 +304,11 @@ class DeviceStepRunner final : public StepRunner {
 }  // namespace
 
 std::unique_ptr<StepRunner> make_device_step_runner(const proto::Config& config, const RunPlan& plan, Network& network,
-                                                    SgdOptimizer& optimizer, Communicator& comm) {
+                                                    SgdOptimizer& optimizer, WeightAverage* average, Communicator& comm) {
   if (plan.shards_per_rank > kMostShards)
     throw UserError("batch.shard_batch: a step on a GPU has at most " + std::to_string(kMostShards) + " shards per rank, got " +
                     std::to_string(plan.shards_per_rank) + " (global_batch / shard_batch / ranks): raise shard_batch, or start more ranks");
-  return std::make_unique<DeviceStepRunner>(config, plan, network, optimizer, comm);
+  return std::make_unique<DeviceStepRunner>(config, plan, network, optimizer, average, comm);
 }
 
 }  // namespace lockstep

@@ -6,7 +6,8 @@
 // What is in brackets runs eagerly twice, is then recorded and replayed (cuda.graphs; not when ranks reduce through host
 // memory). What changes from step to step lies on the device (ops/step_control.h): the learning rate, the step's number, the
 // loss scale; results come back in the same block. A step that is not finite updates nothing, by the device's own
-// judgement, nor does any after it until the host has seen it (with loss scaling: that one is skipped).
+// judgement, nor does any after it until the host has seen it (with loss scaling: that one is skipped). The average of weights
+// follows outside of the brackets, as its decay is the host's; it too asks the device's judgement.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,6 +19,6 @@ namespace lockstep {
 
 // As make_step_runner, for networks on a GPU.
 std::unique_ptr<StepRunner> make_device_step_runner(const proto::Config& config, const RunPlan& plan, Network& network,
-                                                    SgdOptimizer& optimizer, Communicator& comm);
+                                                    SgdOptimizer& optimizer, WeightAverage* average, Communicator& comm);
 
 }  // namespace lockstep

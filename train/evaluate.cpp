@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/evaluate.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "core/error.h"
@@ -12,6 +13,20 @@ namespace lockstep {
 namespace {
 
 constexpr std::int64_t kVoteEvery = 8;  // batches
+
+// An unreadable image, black in the batch, may be a hit by chance: a second pass counts the hits among such images alone. They
+// are few, and so are their batches.
+ShardSums without_hits_of(const Batch& batch, Network& network, ShardSums sums) {
+  Tensor only = Tensor::empty(batch.labels().shape(), DType::kI32);
+  const auto labels = only.host<std::int32_t>();
+  std::fill(labels.begin(), labels.end(), -1);
+  for (const std::int64_t position : batch.misses())
+    labels[static_cast<std::size_t>(position)] = batch.labels().host<std::int32_t>()[static_cast<std::size_t>(position)];
+  const ShardSums missed = evaluate_batch(network, {batch.images(), only});
+  sums.top1 -= missed.top1;
+  sums.top5 -= missed.top5;
+  return sums;
+}
 
 bool somebody_stops(Communicator& comm, bool mine) {
   for (const std::uint8_t vote : comm.all_gather_values(static_cast<std::uint8_t>(mine), "evaluation: votes to stop"))
@@ -30,7 +45,10 @@ EvalResult evaluate(Network& network, EvalLoader& loader, std::int64_t samples, 
   // The loop is over rounds, not over this rank's batches: all ranks vote at the same rounds, those without a batch too.
   for (std::size_t round = 0; round < per_rank; ++round) {
     if (static_cast<std::int64_t>(round) % kVoteEvery == 0 && somebody_stops(comm, stop())) return {.interrupted = true};
-    if (const Batch next = loader.next()) mine[round] = evaluate_batch(network, {next.images(), next.labels()});
+    if (const Batch next = loader.next()) {
+      mine[round] = evaluate_batch(network, {next.images(), next.labels()});
+      if (!next.misses().empty()) mine[round] = without_hits_of(next, network, mine[round]);
+    }
   }
   if (loader.batches() == static_cast<std::int64_t>(per_rank)) {  // the others' last round ended the loader's pass
     const Batch none = loader.next();

@@ -20,6 +20,7 @@ struct EvalResult {
   double top5_percent() const { return count > 0 ? 100.0 * static_cast<double>(top5) / static_cast<double>(count) : 0; }
 };
 
+// Unreadable images (Batch::misses) count in the loss as they lie in the batch, and never as hits.
 // Collective. Runs this rank's batches, then all ranks exchange their sums batch by batch, so that the loss is added in
 // the order of the set whatever the number of ranks. Every few batches the ranks agree on whether to stop (`stop` is asked
 // on each); stopped, the loader stands in the middle of a pass and must not be used again.

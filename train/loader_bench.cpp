@@ -8,7 +8,6 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "core/trace.h"
 #include "train/clock.h"
 #include "train/loading.h"
 #include "train/session.h"
@@ -16,8 +15,6 @@
 namespace lockstep {
 namespace {
 
-constexpr std::size_t kSpansPerThread = std::size_t{1} << 15;
-constexpr int kTracedBatches = 8;
 constexpr int kMinBatches = 3;
 
 // Time from one batch to the next, in ms.
@@ -31,21 +28,13 @@ std::vector<double> time_batches(Loader& loader, int count) {
   return ms;
 }
 
-// Stages in the order in which a sample passes them.
-std::vector<LoaderStage> trace_stages(Loader& loader, int threads) {
-  start_trace(kSpansPerThread, threads + 1);
-  time_batches(loader, kTracedBatches);
-  std::vector<LoaderStage> stages{{"fill", 0}, {"read", 0}, {"decode", 0}, {"augment", 0}};
-  double images = 0;
-  for (const TraceTrack& track : stop_trace()) {
-    for (const TraceSpan& span : track.spans) {
-      if (span.kind != SpanKind::kLoader) continue;
-      for (LoaderStage& stage : stages)
-        if (stage.name == span.name) stage.us_per_image += static_cast<double>(span.end_ns - span.begin_ns) * 1e-3;
-      if (stages[0].name == span.name) images += static_cast<double>(span.detail);
-    }
-  }
-  for (LoaderStage& stage : stages) stage.us_per_image /= std::max(1.0, images);
+// Stages in the order in which a sample passes them, of the samples between two readings.
+std::vector<LoaderStage> stages_between(const StageTimes& before, const StageTimes& after) {
+  const double images = static_cast<double>(std::max<std::int64_t>(1, after.samples - before.samples));
+  const auto us = [&](std::int64_t from, std::int64_t to) { return static_cast<double>(to - from) * 1e-3 / images; };
+  std::vector<LoaderStage> stages{{"read", us(before.read_ns, after.read_ns)},
+                                  {"decode", us(before.decode_ns, after.decode_ns)},
+                                  {"augment", us(before.augment_ns, after.augment_ns)}};
   std::erase_if(stages, [](const LoaderStage& stage) { return stage.us_per_image == 0; });
   return stages;
 }
@@ -61,8 +50,10 @@ LoaderRow bench_threads(const Session& session, const LoaderBenchOptions& option
     count = comm.broadcast_value(std::max(kMinBatches, static_cast<int>(std::min(1e6, std::ceil(options.seconds * 1e3 / ms)))), 0);
   }
   comm.barrier("bench loader");
+  const StageTimes before = loader.stats().stages;
   const std::vector<double> ms = time_batches(loader, count);
   LoaderRow row;
+  row.stages = stages_between(before, loader.stats().stages);
   row.threads = threads;
   row.images = count * session.plan.shard_batch;
   // The ring is full at the start and is as full at the end, but for what was waited for: so the sum is the loading.
@@ -70,7 +61,6 @@ LoaderRow bench_threads(const Session& session, const LoaderBenchOptions& option
   for (const double each : comm.all_gather_values(static_cast<double>(row.images) / total_ms * 1e3)) row.images_per_second += each;
   const std::vector<Spread> spreads = comm.all_gather_values(spread_of(ms));
   row.batch_ms = *std::max_element(spreads.begin(), spreads.end(), [](const Spread& a, const Spread& b) { return a.median < b.median; });
-  row.stages = trace_stages(loader, threads);
   return row;
 }
 
@@ -78,7 +68,7 @@ LoaderRow bench_threads(const Session& session, const LoaderBenchOptions& option
 
 LoaderBench bench_loader(const LoadedConfig& config, const LoaderBenchOptions& options, Communicator& comm) {
   if (options.warmup < 1 || options.batches < 1) throw UserError("bench loader: --warmup and --steps: want at least 1");
-  const Session session = make_session(config, comm.size());
+  const Session session = make_session(config, comm.size(), 0, false);
   std::vector<int> threads = options.threads;
   if (threads.empty()) threads.push_back(train_loader_options(session, comm.rank(), 0).threads);
   LoaderBench result{session.train_source->describe(), session.plan.shard_batch, comm.size(), {}};

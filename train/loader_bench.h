@@ -19,7 +19,7 @@ struct LoaderBenchOptions {
   double seconds = 0;  // > 0: batches for about so long, instead of `batches`
 };
 
-// A stage's time in the loader's threads, per image. Stages are nested: "fill" holds "read" and "augment", "read" "decode".
+// A stage's time in the loader's threads, per image: "read", "decode" (encoded images only), "augment". One does not hold another.
 struct LoaderStage {
   std::string name;
   double us_per_image = 0;
@@ -30,7 +30,7 @@ struct LoaderRow {
   std::int64_t images = 0;       // timed, of one rank
   double images_per_second = 0;  // all ranks together
   Spread batch_ms;               // between two batches, of the slowest rank
-  std::vector<LoaderStage> stages;  // this rank's, from batches of their own
+  std::vector<LoaderStage> stages;  // this rank's
 };
 
 struct LoaderBench {

@@ -6,10 +6,17 @@
 
 #include "data/loader.h"
 #include "train/session.h"
+#include "train/size_phases.h"
 
 namespace lockstep {
 
-// This rank's training batches from `start_step` on.
+// Sizes of the session's training images.
+SizePhases size_phases(const Session& session);
+
+// Throws UserError when the network or the augmentation cannot take training images of one of the sizes.
+void check_training_sizes(const Session& session);
+
+// This rank's training batches from `start_step` on, in the size of that step: to be used until the size changes.
 LoaderOptions train_loader_options(const Session& session, int rank, std::int64_t start_step);
 
 // This rank's share of the evaluation set.

@@ -9,9 +9,11 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/mix_row.h"
 #include "core/rehearsal.h"
 #include "cuda/cuda_backend.h"
 #include "distributed/shard_tree.h"
+#include "train/loading.h"
 #include "train/shard_pass.h"
 #include "train/step_entries.h"
 
@@ -61,7 +63,8 @@ std::size_t rehearse_pass(Network& network, const RunPlan& plan, const ImageSize
   RehearsalNormSync norm_sync(plan.norm_shards);
   ShardPass pass(network, 0, plan.norm_shards > 1 ? &norm_sync : nullptr);
   const ShardBatch batch{Tensor::empty({plan.shard_batch, image.channels, image.height, image.width}, DType::kU8, device),
-                         Tensor::empty({plan.shard_batch}, DType::kI32, device)};
+                         Tensor::empty({plan.shard_batch}, DType::kI32, device),
+                         plan.mixes ? Tensor::empty({plan.shard_batch, kMixRowWords}, DType::kI32, device) : Tensor()};
   const std::size_t before = rehearsal.peak_bytes();
   StepTimes times;
   pass.train(batch, 0, 0, 0, sink, sink, [](const Tensor&) {}, times);
@@ -73,7 +76,8 @@ constexpr std::size_t kInputCopies = 3;
 
 std::size_t input_bytes(const RunPlan& plan, const ImageSize& image) {
   const auto pixels = static_cast<std::size_t>(image.channels) * static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width);
-  return static_cast<std::size_t>(plan.shards_per_rank) * static_cast<std::size_t>(plan.shard_batch) * (pixels + sizeof(std::int32_t));
+  const std::size_t per_image = pixels + sizeof(std::int32_t) + (plan.mixes ? sizeof(MixRow) : 0);
+  return static_cast<std::size_t>(plan.shards_per_rank) * static_cast<std::size_t>(plan.shard_batch) * per_image;
 }
 
 }  // namespace
@@ -89,8 +93,16 @@ MemoryPlan plan_memory(Network& network, const RunPlan& plan, const ImageSize& i
   return result;
 }
 
-MemoryPlan plan_memory_of(Session& session) {
-  return plan_memory(session.network, session.plan, image_size(session.config(), *session.train_source));
+MemoryPlan plan_memory_of(Session& session, std::int64_t step) {
+  const SizePhases sizes = size_phases(session);
+  const ImageSize largest = sizes.largest();
+  MemoryPlan plan = plan_memory(session.network, session.plan, largest);
+  if (plan.device != Device{}) return plan;
+  // The ring that is there now will be followed by a larger one.
+  const auto pixels = [](const ImageSize& image) { return std::int64_t{1} * image.channels * image.height * image.width; };
+  const LoaderOptions loading = train_loader_options(session, 0, step);
+  plan.held_bytes += static_cast<std::size_t>(loading.ring_depth * loading.shard_batch * (pixels(largest) - pixels(sizes.at(step))));
+  return plan;
 }
 
 void prefault(const MemoryPlan& plan) {

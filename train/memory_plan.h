@@ -28,7 +28,8 @@ struct MemoryPlan {
 
 // To be called before the first step, when everything but the gradients has been made. The memory of the network's device.
 MemoryPlan plan_memory(Network& network, const RunPlan& plan, const ImageSize& image);
-MemoryPlan plan_memory_of(Session& session);
+// For the largest of the session's sizes of training images, whatever the size at `step`, whose loader is there.
+MemoryPlan plan_memory_of(Session& session, std::int64_t step = 0);
 
 // Makes the planned memory ready (prefault_memory), so that the first step meets no page faults; to be called by the thread
 // that will run the steps. Does nothing if its passes run on threads of their own.

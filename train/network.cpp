@@ -3,6 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
+#include <span>
+
 #include "core/accelerator.h"
 #include "core/error.h"
 #include "cpu/fast/fast_kernels.h"
@@ -53,6 +57,10 @@ SourceKind source_kind(proto::Data::Source source) {
     case proto::Data::CIFAR10: return SourceKind::kCifar10;
     case proto::Data::FOLDER: return SourceKind::kFolder;
     case proto::Data::SYNTHETIC: return SourceKind::kSynthetic;
+    case proto::Data::ILSVRC: return SourceKind::kIlsvrc;
+    case proto::Data::TAR: return SourceKind::kTar;
+    case proto::Data::KAGGLE: return SourceKind::kKaggle;
+    case proto::Data::WEBDATASET: return SourceKind::kWebDataset;
   }
   return SourceKind::kAuto;
 }
@@ -64,6 +72,16 @@ Stem stem_of(proto::Model::Stem stem) {
     case proto::Model::SMALL: return Stem::kSmall;
   }
   return Stem::kAuto;
+}
+
+// The recipe's number of images against the data's: a schedule in epochs means something else with half of them.
+void check_images(const proto::Data& data, bool eval, const Source& source) {
+  const std::int64_t want = eval ? data.eval_images() : data.train_images();
+  if (want == 0 || source.size() == want) return;
+  throw UserError(fmt::format("{}: data.{}_images: got {} images, want {}.\n{}", source.describe(), eval ? "eval" : "train", source.size(), want,
+                              source.size() < want ? "Complete the data (a partial download, an unfinished unpacking?), or set the field to 0."
+                                                   : "These are not the data of the recipe: correct the path, or set the field to 0."),
+                  ExitCode::kData);
 }
 
 }  // namespace
@@ -134,15 +152,32 @@ std::unique_ptr<Source> open_split(const proto::Config& config, Split split, int
   const bool eval = split == Split::kEval;
   if (classes == 0) classes = data.source() == proto::Data::SYNTHETIC ? data.synthetic().classes() : config.model().classes();
   const auto side = [](int wanted) { return wanted > 0 ? wanted : kDefaultSide; };
-  return open_source({.kind = source_kind(data.source()),
-                      .path = eval && data.has_eval_path() ? data.eval_path() : data.path(),
-                      .split = split,
-                      .classes = classes,
-                      .size = eval ? data.synthetic().eval_size() : data.synthetic().size(),
-                      .height = side(data.height()),
-                      .width = side(data.width()),
-                      .channels = data.channels() > 0 ? data.channels() : 3,
-                      .seed = config.seed()});
+  std::unique_ptr<Source> source = open_source({.kind = source_kind(data.source()),
+                                                .path = eval && data.has_eval_path() ? data.eval_path() : data.path(),
+                                                .split = split,
+                                                .classes = classes,
+                                                .index_cache = data.has_index_cache() ? std::optional(data.index_cache()) : std::nullopt,
+                                                .size = eval ? data.synthetic().eval_size() : data.synthetic().size(),
+                                                .height = side(data.height()),
+                                                .width = side(data.width()),
+                                                .channels = data.channels() > 0 ? data.channels() : 3,
+                                                .seed = config.seed()});
+  check_images(data, eval, *source);
+  return source;
+}
+
+void check_same_classes(const Source& train, const Source& eval) {
+  const std::span<const std::string> a = train.class_names(), b = eval.class_names();
+  const auto numbers = [](std::span<const std::string> names) { return names.empty() || names.front() == "0"; };  // no names to compare
+  if (numbers(a) || numbers(b) || std::equal(a.begin(), a.end(), b.begin(), b.end())) return;
+  std::string differing;
+  int shown = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()) && shown < 3; ++i)
+    if (a[i] != b[i]) differing += fmt::format("{}{}: {} and {}", shown++ == 0 ? "" : "; ", i, a[i], b[i]);
+  throw UserError(fmt::format("the training and the evaluation data do not have the same classes (class {}):\n  {}\n  {}\n"
+                              "Complete the one or the other, or correct data.path and data.eval_path.",
+                              differing, train.describe(), eval.describe()),
+                  ExitCode::kData);
 }
 
 }  // namespace lockstep

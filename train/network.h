@@ -50,7 +50,11 @@ std::unique_ptr<Kernels> make_kernels(const proto::Config& config, int gpu = 0);
 Network make_network(const proto::Config& config, const ImageSize& image, int classes, int gpu = 0);
 
 // Opens the split that the config names. `classes`: labels must be below it; 0: the config's, or what the data has. The
-// evaluation split must be given the training split's: it need not show every class. Throws UserError as data/source.h says.
+// evaluation split must be given the training split's: it need not show every class. Throws UserError as data/source.h says, and
+// when the number of images is not the config's data.train_images or data.eval_images.
 std::unique_ptr<Source> open_split(const proto::Config& config, Split split, int classes = 0);
+
+// Throws UserError(kData), with examples, when both have names of classes and these differ: labels would mean different things.
+void check_same_classes(const Source& train, const Source& eval);
 
 }  // namespace lockstep

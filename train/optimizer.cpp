@@ -58,7 +58,7 @@ std::vector<ParameterRule> parameter_rules(const proto::Optimizer& config, const
   return rules;
 }
 
-std::string describe_rules(const std::vector<ParameterRule>& rules) {
+std::string describe_rules(const std::vector<ParameterRule>& rules, const Lars& lars) {
   std::map<std::pair<double, double>, int, std::greater<>> counts;
   for (const ParameterRule& rule : rules) ++counts[{rule.weight_decay, rule.lr_multiplier}];
   std::string text = fmt::format("{} parameters:", rules.size());
@@ -68,6 +68,7 @@ std::string describe_rules(const std::vector<ParameterRule>& rules) {
     if (rule.second != 1) text += fmt::format(" (lr x {:g})", rule.second);
     separator = ", ";
   }
+  if (lars.enabled) text += fmt::format("; LARS (trust coefficient {:g}) on those that decay", lars.eta);
   return text;
 }
 
@@ -76,6 +77,7 @@ SgdOptimizer::SgdOptimizer(const proto::Optimizer& config, const std::vector<Par
       rules_(parameter_rules(config, parameters)),
       params_{.momentum = config.momentum(), .nesterov = config.nesterov()},
       clip_norm_(config.clip_norm()),
+      lars_{.enabled = config.type() == proto::Optimizer::LARS, .eta = config.lars().trust_coefficient(), .eps = config.lars().eps()},
       norm_result_(Tensor::zeros({1}, DType::kF64)) {
   for (const Parameter* parameter : parameters_)
     momentum_.push_back(Tensor::zeros(parameter->value.shape(), parameter->value.dtype()));
@@ -112,6 +114,7 @@ void SgdOptimizer::step(Kernels& kernels, Stream stream, double lr, double norm,
   list_tensors(lr, gradient);
   SgdParams params = params_;
   if (clip_norm_ > 0 && norm > clip_norm_) params.grad_scale = clip_norm_ / norm;
+  for (SgdTensor& tensor : tensors_) tensor.ratio = lars_ratio(kernels, stream, tensor, lars_, params.grad_scale);
   kernels.sgd_step(stream, tensors_, params);
 }
 

@@ -45,6 +45,8 @@ RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::
   plan.ranks = ranks;
   plan.shards_per_rank = plan.shards / ranks;
   plan.norm_shards = norm_shards(config.model().batch_norm(), plan.shards);
+  const proto::Mix& mix = config.data().augment().mix();
+  plan.mixes = mix.mixup_alpha() > 0 || mix.cutmix_alpha() > 0;
   const LastBatch policy = config.data().last_batch() == proto::Data::WRAP ? LastBatch::kWrap : LastBatch::kDrop;
   plan.steps_per_epoch = steps_per_epoch(train_samples, plan.global_batch, policy);
   plan.total_steps = std::llround(config.epochs() * static_cast<double>(plan.steps_per_epoch));

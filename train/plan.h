@@ -21,6 +21,7 @@ struct RunPlan {
   int ranks = 1;             // W
   int shards_per_rank = 1;   // V / W, one after the other
   int norm_shards = 1;       // shards that one batch norm sees: 1, group_shards or V
+  bool mixes = false;        // batches bring rows of core/mix_row.h: mixup, CutMix
   std::int64_t steps_per_epoch = 0;
   std::int64_t total_steps = 0;  // epochs * steps_per_epoch, rounded, at most max_steps
 

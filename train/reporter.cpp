@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "proto/config.pb.h"
+#include "train/bands.h"
 #include "train/clock.h"
 #include "train/metrics/logging.h"
 #include "train/metrics/metrics_log.h"
@@ -46,6 +47,7 @@ class Reporter::Impl {
  public:
   Impl(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step, std::FILE* console)
       : plan_(session.plan),
+        evaluation_(session.config().evaluation()),
         gpu_(session.config().backend() == proto::Config::CUDA),
         fp16_(session.config().precision() == proto::Config::FP16),
         every_steps_(session.config().logging().every_steps()),
@@ -85,6 +87,7 @@ class Reporter::Impl {
     times_.steps += 1;
     times_.wall_ns += elapsed;
     times_.data_ns += static_cast<double>(result.times.data_ns);
+    wait_ns_ += static_cast<double>(result.times.data_ns);
     times_.reduce_ns += static_cast<double>(result.times.reduce_ns);
     times_.device_ns += static_cast<double>(result.times.device_ns);
     progress_.step_done(steps_done, plan_.epoch_of(steps_done));
@@ -109,13 +112,34 @@ class Reporter::Impl {
 
   void evaluated(std::int64_t step, const EvalResult& result, bool is_best) {
     const double count = static_cast<double>(result.count);
-    record(MetricKind::kVal, step, {{"loss", result.loss},
-                                    {"top1", static_cast<double>(result.top1) / count},
-                                    {"top5", static_cast<double>(result.top5) / count}});
+    std::vector<std::pair<std::string, MetricValue>> values{{"loss", result.loss},
+                                                            {"top1", static_cast<double>(result.top1) / count},
+                                                            {"top5", static_cast<double>(result.top5) / count}};
+    const auto expected = expected_at(evaluation_, plan_, step);
+    if (expected) {
+      values.emplace_back("expected_min", expected->min / 100);
+      values.emplace_back("expected_max", expected->max / 100);
+      values.emplace_back("band", std::string(band_verdict(*expected, result.top1_percent())));
+    }
+    record(MetricKind::kVal, step, std::move(values));
     metrics_.flush();
     log_info(fmt::format("evaluation at step {} (epoch {:.3g}): top-1 {:.2f} %{}, top-5 {:.2f} %, loss {:.4f} ({} images, {:.1f} s)", step,
                          plan_.epoch_of(step), result.top1_percent(), is_best ? " (best)" : "", result.top5_percent(), result.loss,
                          result.count, result.seconds));
+    if (expected) log_info(describe_band(plan_.epoch_of(step), *expected, result.top1_percent()));
+  }
+
+  void judged(const InputVerdict& verdict) {
+    const std::string text = verdict.text();
+    log_info(text);
+    record(MetricKind::kInput, step_, {{"message", text},
+                                       {"wait_frac", verdict.wait},
+                                       {"loader_busy", verdict.busy},
+                                       {"loader_threads", std::int64_t{verdict.threads}},
+                                       {"read_frac", verdict.read},
+                                       {"decode_frac", verdict.decode},
+                                       {"augment_frac", verdict.augment}});
+    metrics_.flush();
   }
 
   void saved(const SaveReport& report) {
@@ -146,6 +170,7 @@ class Reporter::Impl {
   }
 
   double train_seconds() const { return train_ns_ * 1e-9; }
+  double wait_seconds() const { return wait_ns_ * 1e-9; }
   double images_per_second() const {
     return train_ns_ > 0 ? static_cast<double>(trained_steps_ * plan_.global_batch) / train_seconds() : 0;
   }
@@ -178,6 +203,7 @@ class Reporter::Impl {
   }
 
   const RunPlan& plan_;
+  const proto::Evaluation& evaluation_;
   const bool gpu_, fp16_;
   std::int64_t every_steps_;
   MetricsLog metrics_;
@@ -188,7 +214,7 @@ class Reporter::Impl {
   double loss_scale_ = 1;  // of the last step
   std::int64_t skipped_steps_ = 0;
   std::int64_t mark_ns_ = 0;  // when the step under way began
-  double train_ns_ = 0;
+  double train_ns_ = 0, wait_ns_ = 0;
   std::int64_t trained_steps_ = 0;
 };
 
@@ -200,6 +226,7 @@ void Reporter::warn(const std::string& text) { impl_->warn(text); }
 void Reporter::begin(std::int64_t step) { impl_->begin(step); }
 void Reporter::step_done(std::int64_t steps_done, double lr, const StepResult& result) { impl_->step_done(steps_done, lr, result); }
 void Reporter::evaluated(std::int64_t step, const EvalResult& result, bool is_best) { impl_->evaluated(step, result, is_best); }
+void Reporter::judged(const InputVerdict& verdict) { impl_->judged(verdict); }
 void Reporter::saved(const SaveReport& report) { impl_->saved(report); }
 void Reporter::pause() { impl_->pause(); }
 void Reporter::resume() { impl_->resume(); }
@@ -207,6 +234,7 @@ void Reporter::end() { impl_->end(); }
 std::map<std::string, double> Reporter::accumulators() const { return impl_->accumulators(); }
 void Reporter::restore(const std::map<std::string, double>& accumulators) { impl_->restore(accumulators); }
 double Reporter::train_seconds() const { return impl_->train_seconds(); }
+double Reporter::wait_seconds() const { return impl_->wait_seconds(); }
 double Reporter::images_per_second() const { return impl_->images_per_second(); }
 
 }  // namespace lockstep

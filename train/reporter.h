@@ -14,6 +14,7 @@
 
 #include "train/checkpoint/checkpoint_store.h"
 #include "train/evaluate.h"
+#include "train/input_verdict.h"
 #include "train/session.h"
 #include "train/step.h"
 
@@ -31,6 +32,7 @@ class Reporter {
   void begin(std::int64_t step);       // the clock of images/s starts here
   void step_done(std::int64_t steps_done, double lr, const StepResult& result);
   void evaluated(std::int64_t step, const EvalResult& result, bool is_best);
+  void judged(const InputVerdict& verdict);
   void saved(const SaveReport& report);
   void pause();                        // evaluation and saving do not count as training time
   void resume();
@@ -41,6 +43,7 @@ class Reporter {
   void restore(const std::map<std::string, double>& accumulators);
 
   double train_seconds() const;
+  double wait_seconds() const;       // of these, for the loader
   double images_per_second() const;  // since begin()
 
  private:

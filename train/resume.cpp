@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "proto/config.pb.h"
 #include "train/choices.h"
+#include "train/weights_file.h"
 
 namespace lockstep {
 namespace {
@@ -46,6 +47,18 @@ void broadcast_session(Session& session, const std::map<std::string, std::string
   for (Parameter* parameter : session.network.model->parameters()) broadcast_tensor(parameter->value, comm, parameter->name);
   for (Buffer* buffer : session.network.model->buffers()) broadcast_tensor(buffer->value, comm, buffer->name);
   for (const Tensor& momentum : session.optimizer->momentum()) broadcast_tensor(momentum, comm, "momentum");
+  if (session.average)
+    for (const NamedTensor& each : session.average->tensors()) broadcast_tensor(each.tensor, comm, each.name);
+}
+
+// A fresh start from a weights file.
+void begin_with(const std::string& weights, Session& session, Communicator& comm) {
+  if (comm.rank() == 0) {
+    load_weights(weights, *session.network.model);
+    if (session.average) session.average->restart();
+  }
+  broadcast_session(session, {}, comm);
+  session.network.renew_compute_copies();
 }
 
 RunPosition load_on_root(Session& session, const CheckpointInfo& from, bool allow_changes,
@@ -54,7 +67,8 @@ RunPosition load_on_root(Session& session, const CheckpointInfo& from, bool allo
   TrainingState saved;
   load_checkpoint(posix_fs(), from.path, saved);
   RunPosition position;
-  position.step = restore_state(saved, session);
+  position.step = restore_state(saved, session, allow_changes);
+  if (session.average && !has_average(saved)) warn("resume: " + from.path + " has no average of weights: it begins anew from the saved weights");
   const auto eval_step = saved.accumulators.find(kLastEvalStep);
   if (eval_step != saved.accumulators.end()) position.last_eval_step = static_cast<std::int64_t>(eval_step->second);
   position.best_top1 = saved.best_metric.value_or(-1);
@@ -77,6 +91,8 @@ RunPosition resume_everywhere(Session& session, const std::optional<CheckpointIn
   position.step = header.step;
   position.last_eval_step = header.last_eval_step;
   position.best_top1 = header.best_top1;
+  const std::string& weights = session.config().model().weights();
+  if (header.resumed == 0 && !weights.empty()) begin_with(weights, session, comm);
   if (header.resumed != 0) {
     // Who allows changes may resume on another kind of GPU, where the saved engines are not to be had.
     const bool same_choices = from && !allow_changes;

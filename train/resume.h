@@ -26,7 +26,8 @@ struct RunPosition {
   std::map<std::string, std::string> bad_samples;  // name -> reason
 };
 
-// Collective. `from` matters on rank 0 only; absent there: a fresh start. Throws UserError on rank 0 when the checkpoint
+// Collective. `from` matters on rank 0 only; absent there: a fresh start, with the values of the file model.weights if the config
+// names one. Throws UserError on rank 0 when the checkpoint
 // belongs to another run (unless allow_changes) or another model; what only endangers equal bits goes to `warn`.
 RunPosition resume_everywhere(Session& session, const std::optional<CheckpointInfo>& from, bool allow_changes, Communicator& comm,
                               const std::function<void(const std::string&)>& warn);

@@ -133,6 +133,18 @@ void RunFolder::describe(const LoadedConfig& loaded, int ranks, std::int64_t sta
   if (given) write_text(path_ + "/config.pbtxt", {std::istreambuf_iterator<char>(given), {}});
 }
 
+void RunFolder::name_classes(std::span<const std::string> names) {
+  std::string text;
+  for (const std::string& name : names) text += name + '\n';
+  if (!text.empty()) write_text(path_ + "/classes.txt", text);
+}
+
+void RunFolder::list_bad_samples(const std::map<std::string, std::string>& samples) {
+  std::string text = "sample\treason\n";
+  for (const auto& [name, reason] : samples) text += name + '\t' + reason + '\n';
+  write_text(path_ + "/bad_samples.tsv", text);
+}
+
 CheckpointInfo find_checkpoint(const std::string& path, bool best) {
   // A run folder's checkpoints lie in its ckpt/; anything else is for the store to recognise.
   const std::string folder = fs::exists(path + "/ckpt") ? path + "/ckpt" : path;

@@ -3,13 +3,17 @@
 //     run_dir/config.pbtxt            the config as given          run.json          what ran, where, by whom
 //     run_dir/config.effective.pbtxt  every value and its origin   metrics.jsonl, metrics.csv, events.out.tfevents.*
 //     run_dir/ckpt/step_00012345/     checkpoints                  logs/rank0000.log
+//     run_dir/classes.txt             names of the classes, if they have any
+//     run_dir/bad_samples.tsv         training samples that could not be read, if there are any
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -42,6 +46,10 @@ class RunFolder {
   CheckpointSaver& saver() { return *saver_; }
   // Writes config.effective.pbtxt, config.pbtxt and run.json.
   void describe(const LoadedConfig& loaded, int ranks, std::int64_t start_step);
+  // Writes classes.txt: a line for each, in the order of the labels. Nothing for classes without names.
+  void name_classes(std::span<const std::string> names);
+  // Writes bad_samples.tsv: a line for each, name and reason.
+  void list_bad_samples(const std::map<std::string, std::string>& samples);
 
  private:
   std::string path_;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <map>
@@ -107,16 +108,18 @@ void copy_saved(const TensorsByName& saved, const std::string& name, Tensor& tar
 void to_device(Session& session) {
   session.network.to_device();
   session.optimizer->to_device(session.network.kernels->device());
+  if (session.average) session.average->to_device(session.network.kernels->device());
 }
 
-Session make_session(LoadedConfig loaded, int ranks, int gpu) {
+Session make_session(LoadedConfig loaded, int ranks, int gpu, bool with_evaluation) {
   const proto::Config& config = loaded.config();
   check_world_size(config.batch().global_batch() / config.batch().shard_batch(), ranks,
                    config.distributed().reduction() == proto::Distributed::EXACT ? ReduceOrder::kFixedTree : ReduceOrder::kFast);
   std::unique_ptr<Source> train = open_split(config, Split::kTrain);
   std::unique_ptr<Source> eval;
-  if (config.data().source() != proto::Data::SYNTHETIC || config.data().synthetic().eval_size() > 0)
+  if (with_evaluation && (config.data().source() != proto::Data::SYNTHETIC || config.data().synthetic().eval_size() > 0))
     eval = open_split(config, Split::kEval, train->classes());
+  if (eval) check_same_classes(*train, *eval);
   RunPlan plan = make_plan(config, train->size(), eval ? eval->size() : 0, ranks);
   const ImageSize image = image_size(config, *train);
   const int classes = config.model().classes() > 0 ? config.model().classes() : train->classes();
@@ -124,7 +127,10 @@ Session make_session(LoadedConfig loaded, int ranks, int gpu) {
   network.model->check_input({plan.shard_batch, image.channels, image.height, image.width}, plan.norm_shards * plan.shard_batch);
   auto schedule = std::make_unique<Schedule>(config, plan.steps_per_epoch);
   auto optimizer = std::make_unique<SgdOptimizer>(config.optimizer(), network.model->parameters());
-  return {std::move(loaded), std::move(train), std::move(eval), plan, std::move(network), std::move(schedule), std::move(optimizer)};
+  std::unique_ptr<WeightAverage> average;
+  if (config.average().decay() > 0) average = std::make_unique<WeightAverage>(config.average(), *network.model);
+  return {std::move(loaded), std::move(train), std::move(eval), plan, std::move(network), std::move(schedule), std::move(optimizer),
+          std::move(average)};
 }
 
 TrainingState capture_state(const Session& session, std::int64_t step) {
@@ -140,6 +146,8 @@ TrainingState capture_state(const Session& session, std::int64_t step) {
         {kMomentumPrefix + parameter->name, to_host(session.optimizer->momentum()[static_cast<std::size_t>(parameter->id)])});
   }
   for (const Buffer* buffer : session.network.model->buffers()) state.model.push_back({buffer->name, to_host(buffer->value)});
+  if (session.average)
+    for (const NamedTensor& each : session.average->tensors()) state.optimizer.push_back({each.name, to_host(each.tensor)});
   add_batch_counters(*session.network.model, step, state.model);
   if (session.network.dtype == DType::kF16) save_loss_scale(session.network.loss_scale, state.counters);
   state.counters["classes"] = session.network.model->options().classes;
@@ -154,13 +162,28 @@ void restore_model(const std::vector<NamedTensor>& tensors, Model& model) {
   for (Buffer* buffer : model.buffers()) copy_saved(saved, buffer->name, buffer->value);
 }
 
-std::int64_t restore_state(const TrainingState& saved, Session& session) {
+bool has_average(const TrainingState& saved) {
+  return std::any_of(saved.optimizer.begin(), saved.optimizer.end(), [](const NamedTensor& each) { return each.name.starts_with(kAveragePrefix); });
+}
+
+void restore_evaluated_model(const TrainingState& saved, Model& model) {
+  if (!has_average(saved)) return restore_model(saved.model, model);
+  const TensorsByName averages = by_name(saved.optimizer);
+  for (Parameter* parameter : model.parameters()) copy_saved(averages, kAveragePrefix + parameter->name, parameter->value);
+  for (Buffer* buffer : model.buffers()) copy_saved(averages, kAveragePrefix + buffer->name, buffer->value);
+}
+
+std::int64_t restore_state(const TrainingState& saved, Session& session, bool may_restart_average) {
   restore_model(saved.model, *session.network.model);
   const TensorsByName optimizer = by_name(saved.optimizer);
   for (const Parameter* parameter : session.network.model->parameters()) {
     Tensor momentum = session.optimizer->momentum()[static_cast<std::size_t>(parameter->id)];
     copy_saved(optimizer, kMomentumPrefix + parameter->name, momentum);
   }
+  if (session.average && may_restart_average && !has_average(saved))
+    session.average->restart();
+  else if (session.average)
+    for (NamedTensor& each : session.average->tensors()) copy_saved(optimizer, each.name, each.tensor);
   restore_loss_scale(saved.counters, session.network.loss_scale);
   return static_cast<std::int64_t>(saved.step);
 }
@@ -176,6 +199,8 @@ std::vector<std::pair<std::string, std::uint64_t>> hash_state(const Session& ses
     add(kMomentumPrefix + parameter->name, session.optimizer->momentum()[static_cast<std::size_t>(parameter->id)]);
   }
   for (const Buffer* buffer : session.network.model->buffers()) add(buffer->name, buffer->value);
+  if (session.average)
+    for (const NamedTensor& each : session.average->tensors()) add(each.name, each.tensor);
   return hashes;
 }
 

@@ -11,6 +11,7 @@
 #include "train/optimizer.h"
 #include "train/plan.h"
 #include "train/schedule.h"
+#include "train/weight_average.h"
 
 namespace lockstep {
 
@@ -21,13 +22,14 @@ struct Session {
   Network network;
   std::unique_ptr<Schedule> schedule;
   std::unique_ptr<SgdOptimizer> optimizer;
+  std::unique_ptr<WeightAverage> average = nullptr;  // null: config.average is off
 
   const proto::Config& config() const { return loaded.config(); }
 };
 
 // Opens the data, checks that everything fits together, builds and initialises. Blocks on the disk. Throws UserError.
-// `gpu`: make_network.
-Session make_session(LoadedConfig loaded, int ranks, int gpu = 0);
+// `gpu`: make_network. `with_evaluation` false: the evaluation data are not opened, and need not exist.
+Session make_session(LoadedConfig loaded, int ranks, int gpu = 0, bool with_evaluation = true);
 
 // The session's tensors into the memory of its backend's device, once they are what training begins with. Blocks.
 void to_device(Session& session);
@@ -37,11 +39,16 @@ void to_device(Session& session);
 TrainingState capture_state(const Session& session, std::int64_t step);
 
 // Copies a saved state's tensors into the session. Throws UserError(kData) naming a tensor that is missing, has another
-// shape or dtype, or that the model does not know. Returns the step.
-std::int64_t restore_state(const TrainingState& saved, Session& session);
+// shape or dtype, or that the model does not know. Returns the step. With `may_restart_average` a state without averages
+// (has_average) is taken too: they begin anew as copies of the saved weights.
+std::int64_t restore_state(const TrainingState& saved, Session& session, bool may_restart_average = false);
 
 // For evaluation: only parameters and buffers.
 void restore_model(const std::vector<NamedTensor>& tensors, Model& model);
+// What a run's evaluations use, and eval, infer and export: the average's parameters and buffers if the state has them, else
+// the model's own. Throws as restore_state.
+void restore_evaluated_model(const TrainingState& saved, Model& model);
+bool has_average(const TrainingState& saved);
 
 // One hash per tensor of the training state, for check_replicas.
 std::vector<std::pair<std::string, std::uint64_t>> hash_state(const Session& session);

@@ -4,6 +4,7 @@
 #include "core/accelerator.h"
 #include "core/rehearsal.h"
 #include "core/trace.h"
+#include "ops/mix_images.h"
 #include "ops/normalise_image.h"
 #include "ops/softmax_cross_entropy.h"
 #include "train/clock.h"
@@ -22,8 +23,9 @@ Stream stream_of(const Network& network) {
   return device == Device{} ? Stream{} : accelerator_of(device).compute_stream();
 }
 
-Var forward(Context& context, Network& network, const Tensor& images) {
-  const Tensor input = normalise_image(context, images, network.mean, network.std, network.dtype);
+Var forward(Context& context, Network& network, const ShardBatch& batch) {
+  Tensor input = normalise_image(context, batch.images, network.mean, network.std, network.dtype);
+  if (batch.mix) input = mix_images(context, input, batch.mix);
   return network.model->forward(context, Var{input, -1});
 }
 
@@ -50,8 +52,8 @@ void ShardPass::train(const ShardBatch& batch, std::uint64_t seed, std::int64_t 
                   .norm_sync = norm_sync_,
                   .observations = &observations};
   tape_.reset();
-  const Var logits = forward(context, network_, batch.images);
-  const LossResult loss = softmax_cross_entropy(context, logits, batch.labels, label_smoothing_);
+  const Var logits = forward(context, network_, batch);
+  const LossResult loss = softmax_cross_entropy(context, logits, batch.labels, label_smoothing_, batch.mix);
   after_forward(loss.sums);
   const std::int64_t middle = steady_ns();
   tape_.backward(loss.loss, seed_gradient_, &gradients);
@@ -82,15 +84,21 @@ void rehearse_evaluation(Network& network, const Shape& images) {
   const Device device = network.kernels->device();
   const Rehearsal rehearsal(device);
   Context context{.kernels = *network.kernels, .stream = stream_of(network)};
-  forward(context, network, Tensor::empty(images, DType::kU8, device));
+  forward(context, network, {Tensor::empty(images, DType::kU8, device), {}});
 }
 
 ShardSums evaluate_batch(Network& network, const ShardBatch& batch) {
   Context context{.kernels = *network.kernels, .stream = stream_of(network)};
   const Device device = network.kernels->device();
-  const Var logits = forward(context, network, sent_to(batch.images, device));
+  const Var logits = forward(context, network, {sent_to(batch.images, device), {}});
   const Tensor labels = sent_to(batch.labels, device);
   return read_sums(softmax_cross_entropy(context, logits, labels, 0).sums);  // waits
+}
+
+Tensor evaluation_logits(Network& network, const Tensor& images) {
+  Context context{.kernels = *network.kernels, .stream = stream_of(network)};
+  const Tensor sent = sent_to(images, network.kernels->device());
+  return to_host(forward(context, network, {sent, {}}).value);  // waits
 }
 
 }  // namespace lockstep

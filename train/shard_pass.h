@@ -16,6 +16,7 @@ namespace lockstep {
 // One shard's images and labels, as the loader delivers them: u8 (n, C, H, W) and i32 (n).
 struct ShardBatch {
   Tensor images, labels;
+  Tensor mix = {};  // i32 (n, 8), rows of core/mix_row.h; empty: nothing is mixed
 };
 
 // Sums over one shard, as softmax_cross_entropy defines them: f64 (4) on the backend's device.
@@ -50,5 +51,7 @@ class ShardPass {
 ShardSums evaluate_batch(Network& network, const ShardBatch& batch);
 // The same for images of this shape, computing nothing: the backend prepares what it needs.
 void rehearse_evaluation(Network& network, const Shape& images);
+// Logits (n, classes) of images u8 (n, C, H, W) on the host, in evaluation mode; on the host, statistics. Blocks.
+Tensor evaluation_logits(Network& network, const Tensor& images);
 
 }  // namespace lockstep

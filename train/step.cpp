@@ -23,10 +23,12 @@ namespace {
 
 class HostStepRunner final : public StepRunner {
  public:
-  HostStepRunner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, Communicator& comm)
+  HostStepRunner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer, WeightAverage* average,
+                 Communicator& comm)
       : plan_(plan),
         network_(network),
         optimizer_(optimizer),
+        average_(average),
         comm_(comm),
         seed_(config.seed()),
         entries_(*network.model),
@@ -49,7 +51,7 @@ class HostStepRunner final : public StepRunner {
     } else {
       for (int shard = 0; shard < plan_.shards_per_rank; ++shard) {
         const Batch batch = next_batch(step, loader, result.times);
-        run_shard(step, shard, {batch.images(), batch.labels()}, result.times);
+        run_shard(step, shard, {batch.images(), batch.labels(), batch.mix()}, result.times);
       }
     }
     comm_.set_activity(step, "reduction");
@@ -101,7 +103,7 @@ class HostStepRunner final : public StepRunner {
     norm_sync_->begin_step();
     crew_.run([&](int shard) {
       const Batch& batch = batches[static_cast<std::size_t>(shard)];
-      run_shard(step, shard, {batch.images(), batch.labels()}, shard_times[static_cast<std::size_t>(shard)]);
+      run_shard(step, shard, {batch.images(), batch.labels(), batch.mix()}, shard_times[static_cast<std::size_t>(shard)]);
     });
     // The shards' clocks overlap (each runs while others wait): take the longest.
     for (const StepTimes& each : shard_times) {
@@ -151,6 +153,7 @@ class HostStepRunner final : public StepRunner {
       optimizer_.step(kernels, {}, lr, result.grad_norm, gradient);
       for (Buffer* buffer : network_.model->buffers())
         kernels.moving_average({}, reducer_.result(entries_.first_buffer + buffer->id), buffer->momentum, buffer->value);
+      if (average_ != nullptr) average_->update(kernels, {}, result.step);
     } else {
       result.first_bad = first_non_finite_gradient();
     }
@@ -160,6 +163,7 @@ class HostStepRunner final : public StepRunner {
   const RunPlan& plan_;
   Network& network_;
   SgdOptimizer& optimizer_;
+  WeightAverage* const average_;  // may be null
   Communicator& comm_;
   std::uint64_t seed_;
   StepEntries entries_;
@@ -174,9 +178,9 @@ class HostStepRunner final : public StepRunner {
 }  // namespace
 
 std::unique_ptr<StepRunner> make_step_runner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer,
-                                             Communicator& comm) {
-  if (network.kernels->device() != Device{}) return make_device_step_runner(config, plan, network, optimizer, comm);
-  return std::make_unique<HostStepRunner>(config, plan, network, optimizer, comm);
+                                             WeightAverage* average, Communicator& comm) {
+  if (network.kernels->device() != Device{}) return make_device_step_runner(config, plan, network, optimizer, average, comm);
+  return std::make_unique<HostStepRunner>(config, plan, network, optimizer, average, comm);
 }
 
 }  // namespace lockstep

@@ -1,7 +1,7 @@
 // StepRunner: one optimizer step. For each of this rank's shards: forward, backward, gradients into the reducer; then
 // the mean gradient, the update, the running statistics. No allocation once it is warm.
 //
-//     loader -> normalise -> forward -> loss -> backward -> reducer -> finish -> norm -> SGD -> running statistics
+//     loader -> normalise, mix -> forward -> loss -> backward -> reducer -> finish -> norm -> SGD -> running statistics -> average
 //
 // What the step observes (loss, hits, stop votes) travels with the gradients, so it costs no message of its own and is the
 // same on every rank. On a GPU (train/device_step.h) the host gives out the work and reads results one step late.
@@ -17,6 +17,7 @@
 #include "train/network.h"
 #include "train/optimizer.h"
 #include "train/plan.h"
+#include "train/weight_average.h"
 
 namespace lockstep {
 
@@ -58,7 +59,7 @@ class StepRunner {
 
   // Takes this rank's shards of `step` from the loader and applies one update at rate `lr`. Collective. On a CPU it blocks
   // until that is done; a GPU is given the work and goes on while the host prepares the next step. Throws UrgentStop
-  // (train/stop_request.h), with parameters, momentum and statistics as they were before the step.
+  // (train/stop_request.h), with parameters, momentum, statistics and averages as they were before the step.
   virtual void submit(std::int64_t step, double lr, Loader& loader) = 0;
   // The oldest result not taken yet; none if there is none, or if the host may run on (a GPU's results come one step late).
   // With `all`, waits for what is under way.
@@ -73,8 +74,9 @@ class StepRunner {
 };
 
 // For the network's device. Collective: compares the reducer's plan on all ranks. References must outlive it; the session's
-// tensors must lie on the device.
+// tensors must lie on the device. `average`, if not null, is updated after each step that was applied. Images may have another size
+// than the last runner's, once that one is gone: a runner takes the shapes from its loader's batches, which must all be alike.
 std::unique_ptr<StepRunner> make_step_runner(const proto::Config& config, const RunPlan& plan, Network& network, SgdOptimizer& optimizer,
-                                             Communicator& comm);
+                                             WeightAverage* average, Communicator& comm);
 
 }  // namespace lockstep

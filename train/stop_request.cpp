@@ -12,6 +12,7 @@ namespace lockstep {
 namespace {
 
 std::atomic<int> stop_signal{0};
+std::atomic<bool> stop_wanted{false};  // by request_stop
 static_assert(std::atomic<int>::is_always_lock_free);  // safe in a signal handler
 
 extern "C" void on_stop_signal(int signal_number) {
@@ -29,7 +30,9 @@ void install_stop_handlers() {
   std::signal(SIGPIPE, SIG_IGN);  // `lockstep train | head` is a write error, not a death
 }
 
-bool stop_requested() { return stop_signal.load() != 0; }
+bool stop_requested() { return stop_signal.load() != 0 || stop_wanted.load(); }
+
+void request_stop() { stop_wanted.store(true); }
 
 void check_urgent_stop() {
   static const bool killed_soon = [] {

@@ -214,15 +214,19 @@ class TracingKernels final : public Kernels {
           [&] { inner_.linear_backward_weight(s, x, dy, dw, mode); });
   }
 
-  void softmax_cross_entropy(Stream s, ConstView logits, ConstView labels, double smoothing, View loss, View dlogits, View sums) override {
-    timed(s, elementwise("softmax_cross_entropy", OpClass::kLoss, logits, bytes_of({logits, labels, dlogits})),
-          [&] { inner_.softmax_cross_entropy(s, logits, labels, smoothing, loss, dlogits, sums); });
+  void softmax_cross_entropy(Stream s, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss, View dlogits,
+                             View sums) override {
+    timed(s, elementwise("softmax_cross_entropy", OpClass::kLoss, logits, bytes_of({logits, labels, mix, dlogits})),
+          [&] { inner_.softmax_cross_entropy(s, logits, labels, mix, smoothing, loss, dlogits, sums); });
   }
   void scale(Stream s, ConstView x, ConstView factor, View y, GradMode mode) override {
     timed(s, elementwise("scale", OpClass::kLoss, x, bytes_of({x}) + written(y, mode)), [&] { inner_.scale(s, x, factor, y, mode); });
   }
   void normalise_image(Stream s, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) override {
     timed(s, elementwise("normalise_image", OpClass::kInput, x, bytes_of({x, y})), [&] { inner_.normalise_image(s, x, mean, inv_std, y); });
+  }
+  void mix_images(Stream s, ConstView x, ConstView mix, View y) override {  // an image and its partner are read, one is written
+    timed(s, elementwise("mix_images", OpClass::kInput, x, 2 * bytes_of({x}) + bytes_of({y})), [&] { inner_.mix_images(s, x, mix, y); });
   }
 
   void sgd_step(Stream s, std::span<const SgdTensor> tensors, const SgdParams& params) override {
@@ -236,6 +240,11 @@ class TracingKernels final : public Kernels {
   void moving_average(Stream s, ConstView observed, double momentum, View value) override {
     timed(s, elementwise("moving_average", OpClass::kOptimizer, observed, bytes_of({observed}) + 2 * bytes_of({value})),
           [&] { inner_.moving_average(s, observed, momentum, value); });
+  }
+  void moving_averages(Stream s, std::span<const AverageTensor> tensors, double momentum, ConstView control) override {
+    double bytes = 0;
+    for (const AverageTensor& each : tensors) bytes += bytes_of({each.observed}) + 2 * bytes_of({each.value});
+    timed(s, optimizer("moving_averages", bytes), [&] { inner_.moving_averages(s, tensors, momentum, control); });
   }
   // The gradients are read twice: their norm decides whether and how far the update goes.
   void finish_step(Stream s, std::span<const SgdTensor> tensors, std::span<const AverageTensor> averages, ConstView totals, const UpdateRule& rule,

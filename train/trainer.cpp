@@ -4,23 +4,25 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <memory>
-#include <sstream>
 #include <type_traits>
 
 #include "core/accelerator.h"
 #include "core/error.h"
-#include "cpu/fast/dnnl_adapter.h"
 #include "core/trace.h"
 #include "distributed/replica_check.h"
 #include "proto/config.pb.h"
-#include "train/build_info.h"
+#include "train/bad_sample_list.h"
 #include "train/choices.h"
+#include "train/compare_ranks.h"
 #include "train/loading.h"
 #include "train/memory_plan.h"
 #include "train/reporter.h"
 #include "train/resume.h"
+#include "train/run_banner.h"
 #include "train/session.h"
+#include "train/size_phases.h"
 #include "train/step.h"
 #include "train/stop_request.h"
 
@@ -29,6 +31,9 @@ namespace {
 
 // A checkpoint on a slow disk is no reason to call rank 0 late.
 constexpr double kSaveDeadlineSeconds = 3600;
+
+// Steps of this process after which it is said whether training waits for its input; the first few, which are cold, don't count.
+constexpr std::int64_t kJudgedAfterSteps = 50, kColdSteps = 3;
 
 // Events every so many epochs, as whole steps; 0: never.
 std::int64_t period_of(double every_epochs, std::int64_t steps_per_epoch) {
@@ -44,35 +49,37 @@ class Trainer {
       : request_(request),
         comm_(comm),
         session_(make_session(request.loaded, comm.size(), pick_gpu(request.loaded.config(), comm))),
-        config_(session_.config()) {
-    compare_ranks();
+        config_(session_.config()),
+        sizes_(size_phases(session_)),
+        bad_samples_(config_.data().max_bad_samples()) {
+    compare_ranks(session_, comm_);
+    check_training_sizes(session_);
     if (is_root()) open_folder();
     position_ = resume_everywhere(session_, folder_ ? folder_->resume_from() : std::nullopt, request.allow_changes, comm_,
                                   [this](const std::string& text) { warn(text); });
+    bad_samples_.restore(std::move(position_.bad_samples), comm_);
+    if (bad_samples_.over_budget()) bad_samples_.throw_over_budget("They were met before, and are listed in the checkpoint.");
     to_device(session_);
     agree_on_choices(session_, comm);
-    runner_ = make_step_runner(config_, session_.plan, session_.network, *session_.optimizer, comm_);
-    if (session_.eval_source) {
-      const ImageSize image = image_size(config_, *session_.train_source);
-      const EvalLoaderOptions options = eval_loader_options(config_, image, comm_.rank(), comm_.size(), session_.network);
-      eval_batch_ = options.batch;
-      eval_loader_ = std::make_unique<EvalLoader>(*session_.eval_source, options);
-    }
+    if (session_.eval_source) open_evaluation();
     eval_period_ = period_of(config_.evaluation().every_epochs(), session_.plan.steps_per_epoch);
     save_period_ = period_of(config_.checkpoint().every_epochs(), session_.plan.steps_per_epoch);
     if (request.profile) start_profiler(*request.profile);
   }
 
   TrainOutcome run() {
-    loader_.emplace(*session_.train_source, train_loader_options(session_, comm_.rank(), step()));  // reads ahead meanwhile
-    memory_ = plan_memory_of(session_);
+    enter_size();  // the loader reads ahead meanwhile
+    memory_ = plan_memory_of(session_, step());
     check_fits(memory_, session_.plan);
     prefault(memory_);
     announce();
     if (reporter_) reporter_->begin(step());
     if (at_end()) position_.last_eval_step = -1;  // nothing to train: say at least how good it is
     if (evaluation_is_due()) evaluate_now();      // stopped after the step, before its evaluation
-    while (!at_end() && !outcome_.stopped) one_step(*loader_);
+    while (!at_end() && !outcome_.stopped) {
+      if (step() == next_size_step_) enter_size();
+      one_step(*loader_);
+    }
     if (reporter_) reporter_->end();
     finish();
     return outcome_;
@@ -82,21 +89,6 @@ class Trainer {
   bool is_root() const { return comm_.rank() == 0; }
   std::int64_t step() const { return position_.step; }
   bool at_end() const { return step() >= session_.plan.total_steps; }
-
-  // Ranks on several machines may read different copies of a file.
-  void compare_ranks() {
-    const std::vector<std::pair<std::string, std::string>> facts{{"config", config_digest(config_)},
-                                                                 {"training data", session_.train_source->digest()},
-                                                                 {"evaluation data", session_.eval_source ? session_.eval_source->digest() : ""},
-                                                                 {"lockstep", build_id()}};
-    for (const auto& [what, mine] : facts) {
-      const std::vector<std::string> all = comm_.all_gather_strings(mine, "comparison of " + what);
-      for (int rank = 1; rank < comm_.size(); ++rank)
-        if (all[static_cast<std::size_t>(rank)] != all[0])
-          throw UserError(fmt::format("ranks 0 ({}) and {} ({}) do not have the same {}: {} and {}\n  Give all machines the same files.", comm_.host_of(0),
-                                      rank, comm_.host_of(rank), what, all[0], all[static_cast<std::size_t>(rank)]));
-    }
-  }
 
   void open_folder() {
     folder_ = std::make_unique<RunFolder>(
@@ -117,21 +109,9 @@ class Trainer {
     if (!is_root()) return;
     outcome_.run_dir = folder_->path();
     folder_->describe(request_.loaded, comm_.size(), step());
-    auto derived = describe_plan(config_, session_.plan, *session_.schedule);
-    derived.emplace_back("source", session_.train_source->describe());
-    derived.emplace_back("model", fmt::format("{}, {} parameters, {} classes", session_.network.model->name(),
-                                              session_.network.model->parameter_count(), session_.network.model->options().classes));
-    derived.emplace_back("optimizer", describe_rules(session_.optimizer->rules()));
-    if (config_.backend() == proto::Config::CUDA) derived.emplace_back("gpu", accelerator_of(session_.network.kernels->device()).description());
-    if (config_.precision() == proto::Config::FP16)
-      derived.emplace_back("loss scale", fmt::format("{:g}, doubled after {} good steps", session_.network.loss_scale.scale,
-                                                     config_.loss_scaling().growth_steps()));
-    if (config_.precision() == proto::Config::BF16 && config_.backend() != proto::Config::CUDA) {
-      derived.emplace_back("bf16 products", bf16_support());
-      if (!bf16_is_fast()) warn("precision: BF16: this processor has neither AMX nor AVX512-BF16, so FP32 is faster here");
-    }
-    derived.emplace_back("backend", fmt::format("{}, transport {}", session_.network.kernels->name(), comm_.transport()));
-    derived.emplace_back("memory", describe_memory(memory_));
+    folder_->name_classes(session_.train_source->class_names());
+    for (const std::string& text : run_warnings(config_)) warn(text);
+    auto derived = describe_run(session_, memory_, std::string(comm_.transport()));
     derived.emplace_back("run folder", folder_->path());
     derived.emplace_back("start", folder_->resume_from()
                                       ? fmt::format("resumes {} at step {} of {}, learning rate {:.6g}", folder_->resume_from()->path, step(),
@@ -139,6 +119,13 @@ class Trainer {
                                       : "afresh, from seed " + std::to_string(config_.seed()));
     reporter_->say(banner(request_.loaded, derived));
     reporter_->restore(position_.accumulators);
+  }
+
+  void open_evaluation() {
+    const ImageSize image = image_size(config_, *session_.train_source);
+    const EvalLoaderOptions options = eval_loader_options(config_, image, comm_.rank(), comm_.size(), session_.network);
+    eval_batch_ = options.batch;
+    eval_loader_ = std::make_unique<EvalLoader>(*session_.eval_source, options);
   }
 
   void start_profiler(ProfileOptions options) {
@@ -156,14 +143,34 @@ class Trainer {
     if (profiler_ && profiler_->before_step()) tell_profile();
     if (profiler_) runner_->use_recording(!profiler_->tracing());  // a replayed step has no calls to trace
     const double lr = session_.schedule->lr(step());
+    if (bad_samples_.alone_over_budget(loader.bad_samples())) request_stop();
     or_save_urgently([&] { runner_->submit(step(), lr, loader); });
     ++position_.step;
+    ++steps_here_;
     take_results(false);
     const bool checks = falls_on(step(), config_.logging().check_replicas_every_steps());
-    if (checks || at_end() || outcome_.stopped || evaluation_is_due() || save_is_due()) take_results(true);
+    const bool epoch_ends = falls_on(step(), session_.plan.steps_per_epoch);
+    if (checks || epoch_ends || at_end() || outcome_.stopped || evaluation_is_due() || save_is_due()) take_results(true);
+    if (reporter_) judge_input_when_due(epoch_ends);
     if (checks) check_replicas_now();
+    if (epoch_ends) collect_bad_samples();
     if (!outcome_.stopped) after_step();
+    if (bad_samples_.over_budget()) end_over_budget();
     if (folder_) folder_->saver().poll();
+  }
+
+  // What makes and takes batches of the present step's size. What the old loader has read ahead is read anew: a batch is a
+  // function of its step.
+  void enter_size() {
+    if (loader_) {
+      take_results(true);
+      collect_bad_samples();
+      input_watch_.loader_ends(loader_->stats());
+      runner_.reset();  // it may hold batches
+    }
+    loader_.emplace(*session_.train_source, train_loader_options(session_, comm_.rank(), step()));
+    runner_ = make_step_runner(config_, session_.plan, session_.network, *session_.optimizer, session_.average.get(), comm_);
+    next_size_step_ = sizes_.next_change(step());
   }
 
   // Results that are there; with `all`, of every step that was given out: then the state is that of step().
@@ -173,6 +180,15 @@ class Trainer {
       if (reporter_) reporter_->step_done(result->step + 1, result->lr, *result);
       outcome_.stopped = outcome_.stopped || (result->stop && !at_end());
     }
+  }
+
+  // Once, whatever it is; at the end of later epochs only if somebody should do something. Rank 0, of its own loader.
+  void judge_input_when_due(bool epoch_ends) {
+    if (steps_here_ == kColdSteps) input_watch_.skip(reporter_->train_seconds(), reporter_->wait_seconds(), loader_->stats());
+    const bool first = steps_here_ == kJudgedAfterSteps;
+    if (!first && !(epoch_ends && steps_here_ > kJudgedAfterSteps)) return;
+    const InputVerdict verdict = input_watch_.judge(reporter_->train_seconds(), reporter_->wait_seconds(), loader_->stats());
+    if (first || verdict.bound) reporter_->judged(verdict);
   }
 
   // What is due after a step. An evaluation may fail (a corrupt image): what was trained up to its first one is saved before.
@@ -198,6 +214,8 @@ class Trainer {
     comm_.set_activity(step(), "evaluation");
     if (reporter_) reporter_->pause();
     const EvalResult result = or_save_urgently([&] {
+      std::optional<WeightAverage::Use> averages;
+      if (session_.average) averages.emplace(*session_.average, session_.network);
       std::optional<PoolScope> scope;  // a step's memory does for an evaluation, too
       if (MemoryPool* pool = runner_->pass_pool()) scope.emplace(*pool);
       return evaluate(session_.network, *eval_loader_, session_.eval_source->size(), eval_batch_, comm_, [] {
@@ -211,9 +229,11 @@ class Trainer {
       return;
     }
     outcome_.last_eval = result;
+    outcome_.expected = expected_at(config_.evaluation(), session_.plan, step());
     position_.last_eval_step = step();
     last_eval_is_best_ = result.top1_percent() > outcome_.best_top1;
     if (last_eval_is_best_) outcome_.best_top1 = result.top1_percent();
+    if (config_.evaluation().bad_images() == proto::Evaluation::MISS) tell_missed_images();
     if (!reporter_) return;
     reporter_->evaluated(step(), result, last_eval_is_best_);
     reporter_->resume();
@@ -231,7 +251,7 @@ class Trainer {
     if (outcome_.best_top1 >= 0) state.best_metric = outcome_.best_top1;
     state.accumulators = reporter_->accumulators();
     state.accumulators[kLastEvalStep] = static_cast<double>(position_.last_eval_step);
-    for (const auto& [name, reason] : position_.bad_samples) state.bad_samples.push_back({name, reason});
+    for (const auto& [name, reason] : bad_samples_.samples()) state.bad_samples.push_back({name, reason});
     return state;
   }
 
@@ -240,12 +260,13 @@ class Trainer {
   void save(bool now) {
     const TraceScope trace(SpanKind::kCheckpoint, "checkpoint", step());
     saved_step_ = step();
+    saved_durably_ = now || !config_.checkpoint().async();
     check_replicas_now();
     collect_bad_samples();
     comm_.set_activity(step(), "saving");
     comm_.set_deadline(std::max(config_.distributed().deadline_s(), kSaveDeadlineSeconds));
-    if (folder_) save_on_root(now || !config_.checkpoint().async());
-    if (now || !config_.checkpoint().async()) comm_.barrier("checkpoint written");
+    if (folder_) save_on_root(saved_durably_);
+    if (saved_durably_) comm_.barrier("checkpoint written");
     comm_.set_deadline(config_.distributed().deadline_s());
   }
 
@@ -266,18 +287,25 @@ class Trainer {
     reporter_->resume();
   }
 
-  // Every rank's unreadable samples, on rank 0; new ones are told.
+  // New ones are told and listed.
   void collect_bad_samples() {
-    std::string mine;
-    for (const BadSample& bad : loader_->bad_samples().list()) mine += bad.name + '\t' + bad.reason.substr(0, bad.reason.find('\n')) + '\n';
-    for (const std::string& theirs : comm_.all_gather_strings(mine, "bad samples")) {
-      std::istringstream lines(theirs);
-      for (std::string line; std::getline(lines, line);) {
-        const std::size_t tab = line.find('\t');
-        const bool is_new = position_.bad_samples.emplace(line.substr(0, tab), line.substr(tab + 1)).second;
-        if (is_new && is_root()) warn("unreadable sample, replaced by another: " + line.substr(tab + 1));
-      }
-    }
+    const std::vector<std::string> news = bad_samples_.collect(loader_->bad_samples(), comm_);
+    if (news.empty()) return;
+    for (const std::string& reason : news) warn("unreadable sample, replaced by another: " + reason);
+    folder_->list_bad_samples(bad_samples_.samples());
+  }
+
+  // Training up to here is good: it is saved first.
+  [[noreturn]] void end_over_budget() {
+    if (saved_step_ != step() || !saved_durably_) save(true);
+    bad_samples_.throw_over_budget(fmt::format("The state after step {} is saved; the samples are listed in {}/bad_samples.tsv.", step(),
+                                               config_.run_dir()));
+  }
+
+  // Evaluation images that could not be read, each told once.
+  void tell_missed_images() {
+    const std::vector<std::string> news = missed_images_.collect(eval_loader_->bad_samples(), comm_);
+    for (const std::string& reason : news) warn("unreadable evaluation image, counted as a miss: " + reason);
   }
 
   // Within the second that is left before SIGKILL: rank 0 saves the state of the last step boundary, on its own. Whatever
@@ -301,6 +329,7 @@ class Trainer {
       outcome_.images_per_second = reporter_->images_per_second();
     }
     save(true);  // nobody leaves before the state is durable
+    if (bad_samples_.over_budget()) end_over_budget();
     if (profiler_ && profiler_->finish()) tell_profile();
     if (profiler_ && !profiler_->written()) warn("no profile: the run ended before the first step to be traced");
   }
@@ -322,10 +351,13 @@ class Trainer {
   Communicator& comm_;
   Session session_;
   const proto::Config& config_;
+  const SizePhases sizes_;
   std::vector<std::string> early_warnings_;
   std::unique_ptr<Reporter> reporter_;  // rank 0
   std::unique_ptr<RunFolder> folder_;   // rank 0; released before the reporter
   RunPosition position_;
+  BadSampleList bad_samples_;
+  BadSampleList missed_images_{std::numeric_limits<std::int64_t>::max()};
   MemoryPlan memory_;
   std::optional<Loader> loader_;  // before the runner, which may hold its batches
   std::unique_ptr<StepRunner> runner_;
@@ -333,7 +365,11 @@ class Trainer {
   std::optional<Profiler> profiler_;
   std::int64_t eval_batch_ = 1;
   std::int64_t eval_period_ = 0, save_period_ = 0;
-  std::int64_t saved_step_ = -1;  // of the last save that was asked for
+  std::int64_t next_size_step_ = -1;  // where training images change their size
+  std::int64_t steps_here_ = 0;       // of this process
+  InputWatch input_watch_;            // rank 0
+  std::int64_t saved_step_ = -1;      // of the last save that was asked for
+  bool saved_durably_ = false;        // it was waited for
   bool last_eval_is_best_ = false;
   bool evaluated_before_ = false;  // in this process
   TrainOutcome outcome_;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "distributed/communicator.h"
+#include "train/bands.h"
 #include "train/config/config.h"
 #include "train/evaluate.h"
 #include "train/run_folder.h"
@@ -30,6 +31,7 @@ struct TrainOutcome {
   bool stopped = false;  // on request, at a step boundary, saved: exit 75
   std::int64_t step = 0, total_steps = 0;
   std::optional<EvalResult> last_eval;
+  std::optional<ExpectedRange> expected;  // of last_eval, if the config says something
   double best_top1 = -1;  // percent; -1: never evaluated
   double train_seconds = 0;
   double images_per_second = 0;  // over the whole run, all ranks together, evaluation left out
@@ -38,6 +40,7 @@ struct TrainOutcome {
 };
 
 // Throws UserError(kNumeric) on a non-finite loss or gradient or on ranks that disagree: nothing of that step is saved.
+// UserError(kData) when more training samples are unreadable than data.max_bad_samples: what was trained is saved first.
 TrainOutcome train(const TrainRequest& request, Communicator& comm);
 
 }  // namespace lockstep

@@ -60,10 +60,11 @@ class FastKernels final : public Kernels {
 
   void copy_channels(Stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin, std::int64_t count,
                      GradMode) override;
-  void softmax_cross_entropy(Stream, ConstView logits, ConstView labels, double smoothing, View loss, View dlogits,
-                             View sums) override;
+  void softmax_cross_entropy(Stream, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss,
+                             View dlogits, View sums) override;
   void scale(Stream, ConstView x, ConstView factor, View y, GradMode) override;
   void normalise_image(Stream, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) override;
+  void mix_images(Stream, ConstView x, ConstView mix, View y) override;
 
   void sgd_step(Stream, std::span<const SgdTensor> tensors, const SgdParams&) override;
   void squared_norm(Stream, std::span<const ConstView> tensors, View result) override;

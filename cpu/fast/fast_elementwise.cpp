@@ -164,4 +164,25 @@ void FastKernels::normalise_image(Stream stream, ConstView x, std::span<const fl
   });
 }
 
+void FastKernels::mix_images(Stream stream, ConstView x, ConstView mix, View y) {
+  if (!runs_here("mix_images", x.dtype)) return reference_->mix_images(stream, x, mix, y);
+  const std::int64_t images = x.shape[0], pixel = x.shape[1], line = x.shape[3] * pixel, size = x.shape[2] * line;
+  const auto* rows = static_cast<const MixRow*>(mix.ptr);
+  with_storage(x.dtype, [&]<class T>() {
+    const T* in = elements<T>(x);
+    T* out = elements<T>(y);
+    parallel_for(threads_, images, [&](std::int64_t i) {
+      const MixRow& row = rows[i];
+      const T *own = in + i * size, *other = in + row.partner * size;
+      T* to = out + i * size;
+      if (row.height == 0 && row.weight < 1) return simd_.typed<T>().mix(own, other, row.weight, to, size);
+      std::copy_n(own, size, to);
+      for (std::int64_t h = row.top; h < row.top + row.height; ++h) {
+        const std::int64_t begin = h * line + row.left * pixel;
+        std::copy_n(other + begin, row.width * pixel, to + begin);
+      }
+    });
+  });
+}
+
 }  // namespace lockstep

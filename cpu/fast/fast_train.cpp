@@ -7,17 +7,17 @@
 
 namespace lockstep {
 
-void FastKernels::softmax_cross_entropy(Stream stream, ConstView logits, ConstView labels, double smoothing, View loss,
-                                        View dlogits, View sums) {
+void FastKernels::softmax_cross_entropy(Stream stream, ConstView logits, ConstView labels, ConstView mix, double smoothing,
+                                        View loss, View dlogits, View sums) {
   if (!statistic_runs_here("softmax_cross_entropy", logits.dtype))
-    return reference_->softmax_cross_entropy(stream, logits, labels, smoothing, loss, dlogits, sums);
+    return reference_->softmax_cross_entropy(stream, logits, labels, mix, smoothing, loss, dlogits, sums);
   const std::int64_t n = logits.shape[0], k = logits.shape[1];
   const auto* label = labels.data<std::int32_t>();
   const auto counted = std::count_if(label, label + n, [](std::int32_t l) { return l >= 0; });
   Tensor losses = Tensor::empty({n}, DType::kF64), better = Tensor::empty({n}, DType::kI32);
   auto *each = losses.host<double>().data();
   auto *rank = better.host<std::int32_t>().data();
-  simd_.softmax({.logits = logits.data<float>(), .labels = label, .n = n, .k = k, .smoothing = smoothing,
+  simd_.softmax({.logits = logits.data<float>(), .labels = label, .mix = static_cast<const MixRow*>(mix.ptr), .n = n, .k = k, .smoothing = smoothing,
                  .grad_scale = counted == 0 ? 0.0 : 1.0 / static_cast<double>(counted),
                  .dlogits = dlogits ? dlogits.data<float>() : nullptr, .losses = each, .better = rank});
   double total = 0, top1 = 0, top5 = 0;
@@ -37,8 +37,8 @@ void FastKernels::sgd_step(Stream stream, std::span<const SgdTensor> tensors, co
       reference_->sgd_step(stream, {&tensor, 1}, params);
       continue;
     }
-    const simd::Sgd work{.momentum = static_cast<float>(params.momentum), .grad_scale = static_cast<float>(params.grad_scale),
-                         .weight_decay = static_cast<float>(tensor.weight_decay), .lr = static_cast<float>(tensor.lr),
+    const simd::Sgd work{.momentum = static_cast<float>(params.momentum), .grad_scale = static_cast<float>(params.grad_scale * tensor.ratio),
+                         .weight_decay = static_cast<float>(tensor.weight_decay * tensor.ratio), .lr = static_cast<float>(tensor.lr),
                          .nesterov = params.nesterov};
     auto *value = tensor.value.data<float>(), *momentum = tensor.momentum.data<float>();
     const auto* grad = tensor.grad.data<float>();

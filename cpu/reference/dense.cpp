@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/mix_row.h"
 #include "cpu/reference/common.h"
 #include "cpu/reference/kernel_class.h"
 
@@ -29,10 +30,23 @@ double log_sum_exp(const T* logits, std::int64_t classes) {
   return largest + std::log(sum);
 }
 
-// -sum t log softmax(logits) with t = (1 - smoothing) onehot + smoothing / classes; lse = log_sum_exp.
+// A sample's classes: its own with `weight`, and the one it was mixed with.
+struct SampleLabels {
+  std::int64_t own, other;
+  double weight;
+};
+
+SampleLabels labels_of(const std::int32_t* labels, const MixRow* mix, std::int64_t n) {
+  if (mix == nullptr) return {labels[n], labels[n], 1};
+  return {labels[n], mix[n].label, static_cast<double>(mix[n].weight)};
+}
+
+// -sum t log softmax(logits) with t = (1 - smoothing) onehot (of two classes, if mixed) + smoothing / classes; lse = log_sum_exp.
 template <class T>
-double sample_loss(const T* logits, std::int64_t classes, std::int64_t label, double smoothing, double lse) {
-  double loss = (1.0 - smoothing) * (lse - static_cast<double>(logits[label]));
+double sample_loss(const T* logits, std::int64_t classes, const SampleLabels& label, double smoothing, double lse) {
+  double own = lse - static_cast<double>(logits[label.own]);
+  if (label.weight != 1) own = label.weight * own + (1.0 - label.weight) * (lse - static_cast<double>(logits[label.other]));
+  double loss = (1.0 - smoothing) * own;
   if (smoothing > 0)
     for (std::int64_t j = 0; j < classes; ++j)
       loss += smoothing / static_cast<double>(classes) * (lse - static_cast<double>(logits[j]));
@@ -40,15 +54,16 @@ double sample_loss(const T* logits, std::int64_t classes, std::int64_t label, do
 }
 
 template <class T>
-void sample_gradient(const T* logits, std::int64_t classes, std::int64_t label, double smoothing, double counted,
+void sample_gradient(const T* logits, std::int64_t classes, const SampleLabels& label, double smoothing, double counted,
                      T* dlogits) {
-  const double lse = label >= 0 ? log_sum_exp(logits, classes) : 0.0;
+  const double lse = label.own >= 0 ? log_sum_exp(logits, classes) : 0.0;
   for (std::int64_t j = 0; j < classes; ++j) {
-    if (label < 0) {
+    if (label.own < 0) {
       dlogits[j] = T{0};
       continue;
     }
-    const double target = (j == label ? 1.0 - smoothing : 0.0) + smoothing / static_cast<double>(classes);
+    double target = (j == label.own ? (1.0 - smoothing) * label.weight : 0.0) + smoothing / static_cast<double>(classes);
+    if (label.weight != 1 && j == label.other) target += (1.0 - smoothing) * (1.0 - label.weight);
     dlogits[j] = static_cast<T>((std::exp(static_cast<double>(logits[j]) - lse) - target) / counted);
   }
 }
@@ -97,17 +112,18 @@ void ReferenceKernels::linear_backward_weight(Stream, ConstView x, ConstView dy,
   });
 }
 
-void ReferenceKernels::softmax_cross_entropy(Stream, ConstView logits, ConstView labels, double smoothing, View loss,
-                                             View dlogits, View sums) {
+void ReferenceKernels::softmax_cross_entropy(Stream, ConstView logits, ConstView labels, ConstView mix, double smoothing,
+                                             View loss, View dlogits, View sums) {
   const std::int64_t rows = logits.shape[0], classes = logits.shape[1];
   const std::int32_t* label = labels.data<std::int32_t>();
+  const auto* rows_of_mix = static_cast<const MixRow*>(mix.ptr);
   dispatch("softmax_cross_entropy", logits.dtype, [&]<class T>() {
     const T* in = logits.data<T>();
     double total = 0, top1 = 0, top5 = 0, counted = 0;
     for (std::int64_t n = 0; n < rows; ++n) {
       if (label[n] < 0) continue;
       const T* row = in + n * classes;
-      total += sample_loss(row, classes, label[n], smoothing, log_sum_exp(row, classes));
+      total += sample_loss(row, classes, labels_of(label, rows_of_mix, n), smoothing, log_sum_exp(row, classes));
       if (hits(row, classes, label[n], 1)) ++top1;
       if (hits(row, classes, label[n], 5)) ++top5;
       ++counted;
@@ -115,7 +131,8 @@ void ReferenceKernels::softmax_cross_entropy(Stream, ConstView logits, ConstView
     loss.data<T>()[0] = static_cast<T>(counted > 0 ? total / counted : 0.0);
     if (dlogits)
       for (std::int64_t n = 0; n < rows; ++n)
-        sample_gradient(in + n * classes, classes, label[n], smoothing, counted, dlogits.data<T>() + n * classes);
+        sample_gradient(in + n * classes, classes, labels_of(label, rows_of_mix, n), smoothing, counted,
+                        dlogits.data<T>() + n * classes);
     const double results[] = {total, top1, top5, counted};
     std::copy(std::begin(results), std::end(results), sums.data<double>());
   });

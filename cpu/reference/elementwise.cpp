@@ -1,5 +1,6 @@
 // Elementwise kernels, channel copies, and bytes to images.
 // SPDX-License-Identifier: Apache-2.0
+#include "core/mix_row.h"
 #include "cpu/reference/common.h"
 #include "cpu/reference/kernel_class.h"
 #include "cpu/reference/reference_kernels.h"
@@ -113,6 +114,25 @@ void ReferenceKernels::normalise_image(Stream, ConstView x, std::span<const floa
     for (std::int64_t i = 0; i < image.rows() * image.c; ++i) {
       const auto c = static_cast<std::size_t>(i % image.c);
       out[i] = static_cast<T>((in[i] / 255.0 - static_cast<double>(mean[c])) * static_cast<double>(inv_std[c]));
+    }
+  });
+}
+
+void ReferenceKernels::mix_images(Stream, ConstView x, ConstView mix, View y) {
+  const Image image(x.shape);
+  const std::int64_t size = image.h * image.w * image.c;
+  const auto* rows = static_cast<const MixRow*>(mix.ptr);
+  dispatch("mix_images", x.dtype, [&]<class T>() {
+    for (std::int64_t i = 0; i < image.n * size; ++i) {
+      const MixRow& row = rows[i / size];
+      const T own = x.data<T>()[i], other = x.data<T>()[row.partner * size + i % size];
+      const std::int64_t pixel = i % size / image.c, h = pixel / image.w, w = pixel % image.w;
+      const bool inside = h >= row.top && h < row.top + row.height && w >= row.left && w < row.left + row.width;
+      const auto weight = static_cast<double>(row.weight);
+      if (row.height > 0 || weight == 1)
+        y.data<T>()[i] = inside ? other : own;
+      else
+        y.data<T>()[i] = static_cast<T>(weight * static_cast<double>(own) + (1.0 - weight) * static_cast<double>(other));
     }
   });
 }

@@ -36,6 +36,7 @@ class ReferenceKernels final : public Kernels {
   void copy_channels(Stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin, std::int64_t count,
                      GradMode) override;
   void normalise_image(Stream, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) override;
+  void mix_images(Stream, ConstView x, ConstView mix, View y) override;
 
   void max_pool_forward(Stream, ConstView x, const Pool2dParams&, View y, View indices) override;
   void max_pool_backward(Stream, ConstView dy, ConstView indices, const Pool2dParams&, View dx, GradMode) override;
@@ -47,8 +48,8 @@ class ReferenceKernels final : public Kernels {
   void linear_forward(Stream, ConstView x, ConstView w, ConstView bias, View y) override;
   void linear_backward_data(Stream, ConstView dy, ConstView w, View dx, GradMode) override;
   void linear_backward_weight(Stream, ConstView x, ConstView dy, View dw, GradMode) override;
-  void softmax_cross_entropy(Stream, ConstView logits, ConstView labels, double smoothing, View loss, View dlogits,
-                             View sums) override;
+  void softmax_cross_entropy(Stream, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss,
+                             View dlogits, View sums) override;
 
   void sgd_step(Stream, std::span<const SgdTensor> tensors, const SgdParams&) override;
   void squared_norm(Stream, std::span<const ConstView> tensors, View result) override;

@@ -12,8 +12,8 @@ void ReferenceKernels::sgd_step(Stream stream, std::span<const SgdTensor> tensor
       T* momentum = tensor.momentum.data<T>();
       const T* grad = tensor.grad.data<T>();
       for (std::int64_t i = 0, n = tensor.value.numel(); i < n; ++i) {
-        const double g =
-            static_cast<double>(grad[i]) * params.grad_scale + tensor.weight_decay * static_cast<double>(value[i]);
+        const double g = tensor.ratio * (static_cast<double>(grad[i]) * params.grad_scale +
+                                         tensor.weight_decay * static_cast<double>(value[i]));
         const double buffer = params.momentum * static_cast<double>(momentum[i]) + g;
         momentum[i] = static_cast<T>(buffer);
         const double step = params.nesterov ? g + params.momentum * buffer : buffer;

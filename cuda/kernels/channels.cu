@@ -1,10 +1,12 @@
-// Kernels that know the channel of an element: copies of channels, padding, biases, bytes to images.
+// Kernels that know the channel of an element: copies of channels, padding, biases, bytes to images, mixed images.
 //
 // copy, pad, unpad: read and write each element once. add_bias: reads and writes y. normalise_image: 1 byte in, sizeof(T) out.
+// mix_images: reads an element and its partner's, writes it.
 // SPDX-License-Identifier: Apache-2.0
 #include <string>
 
 #include "core/error.h"
+#include "core/mix_row.h"
 #include "cuda/kernels/elementwise.h"
 #include "cuda/kernels/map.h"
 
@@ -138,6 +140,43 @@ void normalise(Stream stream, ConstView x, std::span<const float> mean, std::spa
   for_each_index(stream, blocks_for(work.n, kN), work);
 }
 
+// A pack lies in one image, as an image's size is a multiple of N; without that N = 1.
+template <class T, int N>
+struct MixImages {
+  const T* x;
+  const MixRow* rows;
+  T* y;
+  std::int64_t size;  // elements of an image
+  std::int64_t line;  // of a row of pixels
+  int channels;
+
+  LS_DEVICE void operator()(std::int64_t i) const {
+    const std::int64_t begin = i * N, image = begin / size, at = begin - image * size;
+    const MixRow row = rows[image];
+    Pack<T, N> own = load_pack<T, N>(x + begin);
+    if (row.height > 0 || row.weight < 1) {
+      const Pack<T, N> other = load_pack<T, N>(x + row.partner * size + at);
+      for (int j = 0; j < N; ++j) own.at[j] = mixed(row, own.at[j], other.at[j], at + j);
+    }
+    store_pack<T, N>(y + begin, own);
+  }
+
+  LS_DEVICE T mixed(const MixRow& row, T own, T other, std::int64_t at) const {
+    if (row.height == 0) return from_float<T>(row.weight * to_float(own) + (1.0f - row.weight) * to_float(other));
+    const std::int64_t h = at / line, w = (at - h * line) / channels;
+    return h >= row.top && h < row.top + row.height && w >= row.left && w < row.left + row.width ? other : own;
+  }
+};
+
+template <class T, int N>
+bool mix_in_packs(Stream stream, ConstView x, ConstView mix, View y) {
+  const std::int64_t line = x.shape[3] * x.shape[1], size = x.shape[2] * line;
+  const MixImages<T, N> work{x.data<T>(), static_cast<const MixRow*>(mix.ptr), y.data<T>(), size, line, static_cast<int>(x.shape[1])};
+  if (size % N != 0 || !packs_aligned<N>(work.x) || !packs_aligned<N>(work.y)) return false;
+  for_each_index(stream, x.numel() / N, work);
+  return true;
+}
+
 }  // namespace
 
 void copy_channels(Stream stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin, std::int64_t count, GradMode mode) {
@@ -199,6 +238,14 @@ void normalise_image(Stream stream, ConstView x, std::span<const float> mean, st
     using T = decltype(zero);
     if (channels == 3) return normalise<T, 3>(stream, x, mean, inv_std, y);
     normalise<T, 0>(stream, x, mean, inv_std, y);
+  });
+}
+
+void mix_images(Stream stream, ConstView x, ConstView mix, View y) {
+  LS_CHECK(mix.numel() == x.shape[0] * kMixRowWords, "mix_images: rows " + mix.shape.str() + " for " + x.shape.str());
+  with_element_type(x.dtype, "mix_images", [&](auto zero) {
+    using T = decltype(zero);
+    if (!mix_in_packs<T, kPackSize<T>>(stream, x, mix, y)) mix_in_packs<T, 1>(stream, x, mix, y);
   });
 }
 

@@ -20,6 +20,7 @@ void convert_accumulate(Stream stream, ConstView src, View dst, GradMode mode);
 void scale(Stream stream, ConstView x, ConstView factor, View y, GradMode mode);
 void copy_channels(Stream stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin, std::int64_t count, GradMode mode);
 void normalise_image(Stream stream, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y);
+void mix_images(Stream stream, ConstView x, ConstView mix, View y);
 void add_bias(Stream stream, ConstView bias, View y);  // y (N,C,H,W) or (N,C) += bias (C), a statistic, per channel
 void add_bias(Stream stream, ConstView x, ConstView bias, View y);  // y = x + bias, rounded once to y's dtype; y may be x
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/mix_row.h"
 #include "cuda/numeric.h"
 
 namespace lockstep::cuda {
@@ -35,7 +36,8 @@ struct SampleLoss {
 
   const float* logits;
   const std::int32_t* labels;
-  float* dlogits;  // or null
+  const MixRow* mix;  // or null
+  float* dlogits;     // or null
   SampleResult* results;
   std::int64_t samples, classes;
   double smoothing;
@@ -106,12 +108,16 @@ struct SampleLoss {
       return;
     }
     const double largest = largest_of(shared), share = smoothing / static_cast<double>(classes);
+    const std::int32_t other = mix != nullptr ? mix[sample].label : label;
+    const double weight = mix != nullptr ? static_cast<double>(mix[sample].weight) : 1.0;  // of the sample's own label
     double powers = 0;
     for (int k = 0; k < kGroups; ++k) powers += shared.powers[k];
     const double log_powers = std::log(powers);
     if (thread == 0) {  // with lse = largest + log_powers: (1 - smoothing) (lse - own) + share * sum of (lse - logit)
       const double own = static_cast<double>(row[label]);
-      double loss = (1.0 - smoothing) * (largest - own + log_powers), distances = 0;
+      double distance = largest - own + log_powers, distances = 0;
+      if (weight != 1) distance = weight * distance + (1.0 - weight) * (largest - static_cast<double>(row[other]) + log_powers);
+      double loss = (1.0 - smoothing) * distance;
       for (int k = 0; k < kGroups; ++k) distances += shared.distances[k];
       if (smoothing > 0) loss += share * (distances + static_cast<double>(classes) * log_powers);
       std::int64_t before = 0;
@@ -123,7 +129,8 @@ struct SampleLoss {
     for (int k = 0; k < kGroups; ++k) counted += shared.counted[k];
     const double lse = largest + log_powers;
     for (std::int64_t j = thread; j < classes; j += kThreads) {
-      const double target = (j == label ? 1.0 - smoothing : 0.0) + share;
+      double target = (j == label ? (1.0 - smoothing) * weight : 0.0) + share;
+      if (weight != 1 && j == other) target += (1.0 - smoothing) * (1.0 - weight);
       dlogits[sample * classes + j] = static_cast<float>((std::exp(static_cast<double>(row[j]) - lse) - target) / counted);
     }
   }
@@ -171,15 +178,17 @@ struct AddSamples {
 
 }  // namespace
 
-void softmax_cross_entropy(Stream stream, ConstView logits, ConstView labels, double smoothing, View loss, View dlogits, View sums) {
+void softmax_cross_entropy(Stream stream, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss, View dlogits,
+                           View sums) {
   if (logits.dtype != DType::kF32)
     throw EnvironmentError("cuda: softmax_cross_entropy can't take " + std::string(dtype_name(logits.dtype)) + "; use f32");
   const std::int64_t samples = logits.shape[0], classes = logits.shape[1];
   Tensor scratch = Tensor::empty({samples, sizeof(SampleResult)}, DType::kU8, logits.device);  // 16 bytes a sample
   auto* results = static_cast<SampleResult*>(scratch.ptr());
   launch(stream, {.x = samples},
-         SampleLoss{.logits = logits.data<float>(), .labels = labels.data<std::int32_t>(), .dlogits = dlogits ? dlogits.data<float>() : nullptr,
-                    .results = results, .samples = samples, .classes = classes, .smoothing = smoothing});
+         SampleLoss{.logits = logits.data<float>(), .labels = labels.data<std::int32_t>(), .mix = static_cast<const MixRow*>(mix.ptr),
+                    .dlogits = dlogits ? dlogits.data<float>() : nullptr, .results = results, .samples = samples, .classes = classes,
+                    .smoothing = smoothing});
   launch(stream, {}, AddSamples{results, samples, loss.data<float>(), sums.data<double>()});
 }
 

@@ -7,6 +7,7 @@
 
 namespace lockstep::cuda {
 
-void softmax_cross_entropy(Stream stream, ConstView logits, ConstView labels, double smoothing, View loss, View dlogits, View sums);
+void softmax_cross_entropy(Stream stream, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss, View dlogits,
+                           View sums);
 
 }  // namespace lockstep::cuda

@@ -89,18 +89,19 @@ class Tables {
   std::vector<std::unique_ptr<Table<Entry>>> tables_;
 };
 
-// finish_step's scratch, in doubles: 8 bytes a chunk and 80 bytes a tensor, twice that with LARS.
+// finish_step's scratch, in doubles: 8 bytes a chunk and 88 bytes a tensor, about twice that with LARS.
 struct StepScratch {
   StepScratch(Device device, std::int64_t tensors, std::int64_t chunks, int norms)
-      : memory(Tensor::empty({2 + tensors + norms * (chunks + tensors + tensors * JudgeStep::kLanes)}, DType::kF64, device)),
+      : memory(Tensor::empty({2 + 2 * tensors + norms * (chunks + tensors + tensors * JudgeStep::kLanes)}, DType::kF64, device)),
         verdict(static_cast<Verdict*>(memory.ptr())),
         rates(static_cast<double*>(memory.ptr()) + 2),
-        chunk_sums(rates + tensors),
+        ratios(rates + tensors),
+        chunk_sums(ratios + tensors),
         squares(chunk_sums + norms * chunks),
         lane_sums(squares + norms * tensors) {}
   Tensor memory;
   Verdict* verdict;
-  double *rates, *chunk_sums, *squares, *lane_sums;
+  double *rates, *ratios, *chunk_sums, *squares, *lane_sums;
 };
 static_assert(sizeof(Verdict) == 2 * sizeof(double));
 
@@ -126,13 +127,15 @@ class DeviceOptimizer::Impl {
     return tensors_.find(*pool_);
   }
 
-  const Table<AverageEntry>& table_of(std::span<const AverageTensor> averages) {
+  const Table<AverageEntry>& table_of(std::span<const AverageTensor> averages, bool with_momentum) {
     std::vector<AverageEntry>& list = averages_.begin_list();
     for (const AverageTensor& average : averages) {
       want_f32("moving_average", average.value.dtype);
       LS_CHECK(average.value.numel() == average.observed.numel(), "moving average of " + average.observed.shape.str());
-      list.push_back({.value = average.value.data<float>(), .observed = average.observed.data<float>(), .numel = average.value.numel(),
-                      .keep = static_cast<float>(1.0 - average.momentum), .take = static_cast<float>(average.momentum)});
+      AverageEntry entry{.value = average.value.data<float>(), .observed = average.observed.data<float>(), .numel = average.value.numel()};
+      entry.aligned = packs_aligned<4>(entry.value) && packs_aligned<4>(entry.observed);
+      if (with_momentum) entry.keep = static_cast<float>(1.0 - average.momentum), entry.take = static_cast<float>(average.momentum);
+      list.push_back(entry);
     }
     return averages_.find(*pool_);
   }
@@ -158,8 +161,11 @@ void DeviceOptimizer::sgd_step(Stream stream, std::span<const SgdTensor> tensors
     const std::int64_t end_chunk = end < tensors.size() ? table.entries[end].first_chunk : table.chunks;
     UpdateAtRates update{.tensors = table.device_entries, .owners = table.owners, .first_chunk = first_chunk,
                          .first_tensor = static_cast<std::int32_t>(first), .momentum = static_cast<float>(params.momentum),
-                         .grad_scale = static_cast<float>(params.grad_scale), .nesterov = params.nesterov, .rates = {}};
-    for (std::size_t i = first; i < end; ++i) update.rates[i - first] = static_cast<float>(tensors[i].lr);
+                         .grad_scale = params.grad_scale, .nesterov = params.nesterov, .rates = {}, .ratios = {}};
+    for (std::size_t i = first; i < end; ++i) {
+      update.rates[i - first] = static_cast<float>(tensors[i].lr);
+      update.ratios[i - first] = static_cast<float>(tensors[i].ratio);
+    }
     launch(stream, {.x = end_chunk - first_chunk}, update);
   }
 }
@@ -177,7 +183,7 @@ void DeviceOptimizer::finish_step(Stream stream, std::span<const SgdTensor> tens
   LS_CHECK(control.numel() == static_cast<std::int64_t>(sizeof(StepControl)), "finish_step: control of " + control.shape.str());
   LS_CHECK(totals.numel() == 5, "finish_step: totals " + totals.shape.str());
   const Table<TensorEntry>& table = impl_->table_of(tensors, true);
-  const Table<AverageEntry>& average_table = impl_->table_of(averages);
+  const Table<AverageEntry>& average_table = impl_->table_of(averages, true);
   const int norms = rule.lars.enabled ? 2 : 1;
   const auto count = static_cast<std::int64_t>(tensors.size());
   const StepScratch scratch(impl_->device(), count, table.chunks, norms);
@@ -185,9 +191,11 @@ void DeviceOptimizer::finish_step(Stream stream, std::span<const SgdTensor> tens
   launch(stream, {},
          JudgeStep{.tensors = table.device_entries, .count = count, .chunks = table.chunks, .norms = norms, .chunk_sums = scratch.chunk_sums,
                    .lane_sums = scratch.lane_sums, .squares = scratch.squares, .totals = totals.data<double>(), .rule = rule,
-                   .control = static_cast<StepControl*>(control.ptr), .rates = scratch.rates, .verdict = scratch.verdict});
+                   .control = static_cast<StepControl*>(control.ptr), .rates = scratch.rates, .ratios = scratch.ratios,
+                   .verdict = scratch.verdict});
   launch(stream, {.x = table.chunks},
-         UpdateByVerdict{table.device_entries, table.owners, scratch.verdict, scratch.rates, static_cast<float>(rule.momentum), rule.nesterov});
+         UpdateByVerdict{table.device_entries, table.owners, scratch.verdict, scratch.rates, scratch.ratios, static_cast<float>(rule.momentum),
+                         rule.nesterov});
   launch(stream, {.x = average_table.chunks}, AverageByVerdict{average_table.device_entries, average_table.owners, scratch.verdict});
 }
 
@@ -197,6 +205,13 @@ void DeviceOptimizer::moving_average(Stream stream, ConstView observed, double m
   float* to = value.data<float>();
   map_pair(stream, Blend{static_cast<float>(1.0 - momentum), static_cast<float>(momentum)}, value.numel(), to, observed.data<float>(), to,
            GradMode::kOverwrite);
+}
+
+void DeviceOptimizer::moving_averages(Stream stream, std::span<const AverageTensor> tensors, double momentum, ConstView control) {
+  const Table<AverageEntry>& table = impl_->table_of(tensors, false);
+  launch(stream, {.x = table.chunks},
+         AverageAll{table.device_entries, table.owners, static_cast<const StepControl*>(control.ptr),
+                    Blend{static_cast<float>(1.0 - momentum), static_cast<float>(momentum)}});
 }
 
 }  // namespace lockstep::cuda

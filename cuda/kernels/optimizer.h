@@ -24,6 +24,7 @@ class DeviceOptimizer {
   void finish_step(Stream stream, std::span<const SgdTensor> tensors, std::span<const AverageTensor> averages, ConstView totals,
                    const UpdateRule& rule, View control);
   void moving_average(Stream stream, ConstView observed, double momentum, View value);
+  void moving_averages(Stream stream, std::span<const AverageTensor> tensors, double momentum, ConstView control);  // one launch
 
  private:
   class Impl;

@@ -92,7 +92,7 @@ struct AddAll {
   }
 };
 
-// What a chunk's update needs besides the tensor.
+// What a chunk's update needs besides the tensor. LARS's ratio is part of grad_scale and weight_decay.
 struct SgdArithmetic {
   float momentum, grad_scale, weight_decay, rate;
   bool nesterov;
@@ -135,9 +135,9 @@ LS_DEVICE void update_chunk_of(const TensorEntry& tensor, std::int64_t chunk, in
     update_chunk<f16>(tensor, begin, thread, threads, sgd);
 }
 
-// The update of tensors [first_tensor, ...) with rates that the call brings.
+// The update of tensors [first_tensor, ...) with rates and ratios that the call brings.
 struct UpdateAtRates {
-  static constexpr int kThreads = 256, kPhases = 1, kRates = 512;
+  static constexpr int kThreads = 256, kPhases = 1, kRates = 448;
   using Shared = NoShared;
   using Local = NoLocal;
 
@@ -145,15 +145,18 @@ struct UpdateAtRates {
   const std::int32_t* owners;
   std::int64_t first_chunk;
   std::int32_t first_tensor;
-  float momentum, grad_scale;
+  float momentum;
+  double grad_scale;
   bool nesterov;
-  float rates[kRates];
+  float rates[kRates], ratios[kRates];
 
   template <int phase>
   LS_DEVICE void run(const Block& block, int thread, Shared&, Local&) const {
     const std::int64_t chunk = first_chunk + block.x;
     const std::int32_t owner = owners[chunk];
-    const SgdArithmetic sgd{momentum, grad_scale, static_cast<float>(tensors[owner].weight_decay), rates[owner - first_tensor], nesterov};
+    const double ratio = static_cast<double>(ratios[owner - first_tensor]);
+    const SgdArithmetic sgd{momentum, static_cast<float>(grad_scale * ratio), static_cast<float>(tensors[owner].weight_decay * ratio),
+                            rates[owner - first_tensor], nesterov};
     update_chunk_of(tensors[owner], chunk, thread, kThreads, sgd);
   }
 };
@@ -167,7 +170,7 @@ struct UpdateByVerdict {
   const TensorEntry* tensors;
   const std::int32_t* owners;
   const Verdict* verdict;
-  const double* rates;
+  const double *rates, *ratios;
   float momentum;
   bool nesterov;
 
@@ -175,8 +178,8 @@ struct UpdateByVerdict {
   LS_DEVICE void run(const Block& block, int thread, Shared&, Local&) const {
     if (verdict->update == 0) return;
     const std::int32_t owner = owners[block.x];
-    const SgdArithmetic sgd{momentum, static_cast<float>(verdict->grad_scale), static_cast<float>(tensors[owner].weight_decay),
-                            static_cast<float>(rates[owner]), nesterov};
+    const SgdArithmetic sgd{momentum, static_cast<float>(verdict->grad_scale * ratios[owner]),
+                            static_cast<float>(tensors[owner].weight_decay * ratios[owner]), static_cast<float>(rates[owner]), nesterov};
     update_chunk_of(tensors[owner], block.x, thread, kThreads, sgd);
   }
 };
@@ -206,6 +209,34 @@ struct AverageByVerdict {
     const std::int64_t begin = (block.x - average.first_chunk) * kChunkElements;
     const std::int64_t end = begin + kChunkElements < average.numel ? begin + kChunkElements : average.numel;
     for (std::int64_t i = begin + thread; i < end; i += kThreads) average.value[i] = blend(average.value[i], average.observed[i]);
+  }
+};
+
+// All of a table's averages at one momentum, unless the step was not finite.
+struct AverageAll {
+  static constexpr int kThreads = 256, kPhases = 1;
+  using Shared = NoShared;
+  using Local = NoLocal;
+
+  const AverageEntry* averages;
+  const std::int32_t* owners;
+  const StepControl* control;  // or null
+  Blend blend;
+
+  template <int phase>
+  LS_DEVICE void run(const Block& block, int thread, Shared&, Local&) const {
+    if (control != nullptr && control->finite == 0) return;
+    const AverageEntry& average = averages[owners[block.x]];
+    const std::int64_t begin = (block.x - average.first_chunk) * kChunkElements;
+    const std::int64_t end = begin + kChunkElements < average.numel ? begin + kChunkElements : average.numel;
+    constexpr int kN = 4;
+    for (std::int64_t i = begin + thread * kN; i < end; i += kThreads * kN) {
+      const bool whole = average.aligned && i + kN <= end;
+      Pack<float, kN> value = read_pack<kN>(average.value, i, end, whole);
+      const Pack<float, kN> observed = read_pack<kN>(average.observed, i, end, whole);
+      for (int j = 0; j < kN; ++j) value.at[j] = blend(value.at[j], observed.at[j]);
+      write_pack<kN>(average.value, i, end, whole, value);
+    }
   }
 };
 

@@ -34,13 +34,14 @@ struct TensorEntry {
   bool operator==(const TensorEntry&) const = default;
 };
 
-// One running statistic.
+// One running statistic, or one average of weights.
 struct AverageEntry {
   float* value = nullptr;
   const float* observed = nullptr;
   std::int64_t numel = 0;
   std::int64_t first_chunk = 0;
-  float keep = 0, take = 0;      // value = keep * value + take * observed
+  float keep = 0, take = 0;      // value = keep * value + take * observed; 0 where the call brings its momentum
+  bool aligned = false;          // 16-byte accesses are possible
   bool operator==(const AverageEntry&) const = default;
 };
 

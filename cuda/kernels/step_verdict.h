@@ -68,7 +68,7 @@ struct JudgeStep {
   const double* totals;
   UpdateRule rule;
   StepControl* control;
-  double* rates;             // (count)
+  double *rates, *ratios;    // (count)
   Verdict* verdict;
 
   template <int phase>
@@ -83,7 +83,10 @@ struct JudgeStep {
     } else if constexpr (phase == 3) {
       if (thread == 0) judge(shared);
     } else {
-      for (std::int64_t i = thread; i < count; i += kThreads) rates[i] = tensors[i].lr * (shared.lr * lars_factor(i, shared.grad_scale));
+      for (std::int64_t i = thread; i < count; i += kThreads) {
+        rates[i] = tensors[i].lr * shared.lr;
+        ratios[i] = lars_ratio(i, shared.grad_scale);
+      }
     }
   }
 
@@ -124,7 +127,7 @@ struct JudgeStep {
   }
 
   // 1 without LARS, for tensors that don't decay, and where a norm is 0.
-  LS_DEVICE double lars_factor(std::int64_t i, double grad_scale) const {
+  LS_DEVICE double lars_ratio(std::int64_t i, double grad_scale) const {
     if (norms == 1 || tensors[i].weight_decay == 0) return 1;
     const double value = std::sqrt(squares[count + i]), grad = std::sqrt(squares[i]) * grad_scale;
     return value == 0 || grad == 0 ? 1 : rule.lars.eta * value / (grad + tensors[i].weight_decay * value + rule.lars.eps);

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <bit>
 
+#include "core/mix_row.h"
 #include "tests/cpu/fast_test_util.h"
 
 namespace lockstep {
@@ -105,6 +106,24 @@ TEST_P(FastElementwise, CopyChannels) {
       Tensor want = widened(start);
       reference_->copy_channels(kStream, widened(src), src_begin, want, dst_begin, count, mode);
       expect_close("copy_channels", dst, want, want, 1);
+    }
+}
+
+TEST_P(FastElementwise, MixImages) {
+  for (const DType dtype : kActivationTypes)
+    for (const Shape& shape : {Shape{3, 1, 28, 28}, Shape{5, 3, 33, 7}, Shape{1, 3, 1, 1}, Shape{4, 3, 16, 16}}) {
+      const Tensor x = random_tensor(shape, 1, -2, 2, dtype);
+      Tensor mix = Tensor::zeros({shape[0], kMixRowWords}, DType::kI32);
+      auto* rows = static_cast<MixRow*>(mix.ptr());
+      const auto h = static_cast<std::int32_t>(shape[2]), w = static_cast<std::int32_t>(shape[3]);
+      for (std::int32_t i = 0; i < shape[0]; ++i) {  // mixup, CutMix, unmixed
+        rows[i] = {.partner = static_cast<std::int32_t>(shape[0]) - 1 - i, .weight = i % 3 == 2 ? 1.0f : 0.3f};
+        if (i % 3 == 1) rows[i].top = h / 3, rows[i].left = w / 2, rows[i].height = h - h / 3, rows[i].width = 1;
+      }
+      const Tensor y = run(filled(shape, 2, dtype), [&](Kernels& k, Tensor& out) { k.mix_images(kStream, x, mix, out); });
+      Tensor want = widened(y);
+      reference_->mix_images(kStream, widened(x), mix, want);
+      expect_close("mixed " + shape.str(), y, want, map_f64(y, [](double) { return 2.0; }), 2);
     }
 }
 

@@ -1,5 +1,6 @@
 // Loss, optimizer, norms and running statistics of the fast backend; the instruction sets' switch.
 // SPDX-License-Identifier: Apache-2.0
+#include "core/mix_row.h"
 #include "tests/cpu/fast_test_util.h"
 
 namespace lockstep {
@@ -18,6 +19,34 @@ struct LossCase {
   Tensor logits, labels;
 };
 
+// Against the f64 reference; the tolerance is the unmixed loss's (below), of which it is a mean.
+TEST_P(FastTrain, MixedSoftmaxCrossEntropy) {
+  for (const auto& [n, k] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 2}, {64, 10}, {5, 17}, {16, 1000}}) {
+    const LossCase in(n, k, 1);
+    Tensor mix = Tensor::zeros({n, kMixRowWords}, DType::kI32), none = mix.clone();
+    RandomStream random({.seed = 11});
+    for (std::int64_t i = 0; i < n; ++i) {
+      const auto other = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(k)));
+      static_cast<MixRow*>(mix.ptr())[i] = {.label = other, .weight = random.uniform()};
+      static_cast<MixRow*>(none.ptr())[i] = {.label = std::max(0, in.labels.host<std::int32_t>()[static_cast<std::size_t>(i)])};
+    }
+    Tensor loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64);
+    const auto dlogits_of = [&](const Tensor& rows) {
+      return run(filled({n, k}, 3), [&](Kernels& kernels, Tensor& out) {
+        kernels.softmax_cross_entropy(kStream, in.logits, in.labels, rows, 0.1, loss, out, sums);
+      });
+    };
+    const Tensor dlogits = dlogits_of(mix);
+    Tensor loss64 = widened(loss), want = widened(dlogits), sums64 = sums.clone();
+    reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, mix, 0.1, loss64, want, sums64);
+    const double g = 1 / sums64.host<double>()[3];
+    expect_close("dlogits", dlogits, want, map_f64(want, [g](double d) { return std::fabs(d) + 2 * g; }), 14);
+    expect_close("loss", loss, loss64, map_f64(loss, [k = k](double) { return 3 + std::log(static_cast<double>(k)); }), 12);
+    EXPECT_TRUE(same_bits(dlogits_of(none), dlogits_of(Tensor()))) << "rows of weight 1 change no bit";
+    EXPECT_FALSE(same_bits(dlogits, dlogits_of(none)));
+  }
+}
+
 TEST_P(FastTrain, SoftmaxCrossEntropy) {
   for (const auto& [n, k] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {1, 2}, {64, 10}, {5, 17}, {16, 1000}})
     for (const double smoothing : {0.0, 0.1})
@@ -25,10 +54,10 @@ TEST_P(FastTrain, SoftmaxCrossEntropy) {
         const LossCase in(n, k, spread);
         Tensor loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64);
         const Tensor dlogits = run(filled({n, k}, 3), [&](Kernels& kernels, Tensor& out) {
-          kernels.softmax_cross_entropy(kStream, in.logits, in.labels, smoothing, loss, out, sums);
+          kernels.softmax_cross_entropy(kStream, in.logits, in.labels, {}, smoothing, loss, out, sums);
         });
         Tensor loss64 = widened(loss), want = widened(dlogits), sums64 = sums.clone();
-        reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, smoothing, loss64, want, sums64);
+        reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, {}, smoothing, loss64, want, sums64);
         // d = g (p - t), g = 1 / counted: some ten roundings, and z - top rounds to |z - top| u, which is a relative error of
         // e^(z - top). Powers below the smallest normal number are 0.
         const double counted = sums64.host<double>()[3], g = 1 / counted;
@@ -53,7 +82,7 @@ TEST_P(FastTrain, EqualLogitsRankByIndex) {
   Tensor logits = filled({8, 8}, 0.5f), labels = Tensor::empty({8}, DType::kI32), loss = filled({}, 0),
          sums = Tensor::zeros({4}, DType::kF64);
   for (std::int32_t i = 0; i < 8; ++i) labels.host<std::int32_t>()[static_cast<std::size_t>(i)] = i % 3;
-  fast_->softmax_cross_entropy(kStream, logits, labels, 0, loss, {}, sums);
+  fast_->softmax_cross_entropy(kStream, logits, labels, {}, 0, loss, {}, sums);
   EXPECT_EQ(sums.host<double>()[1], 3);  // label 0
   EXPECT_EQ(sums.host<double>()[2], 8);
 }
@@ -63,8 +92,8 @@ TEST_P(FastTrain, LossOfTiesNaNAndNothing) {
   for (float& z : in.logits.host<float>()) z = std::round(z * 2);  // many ties
   Tensor loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64), loss64 = widened(loss), sums64 = sums.clone();
   const auto both = [&] {
-    fast_->softmax_cross_entropy(kStream, in.logits, in.labels, 0, loss, {}, sums);
-    reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, 0, loss64, {}, sums64);
+    fast_->softmax_cross_entropy(kStream, in.logits, in.labels, {}, 0, loss, {}, sums);
+    reference_->softmax_cross_entropy(kStream, widened(in.logits), in.labels, {}, 0, loss64, {}, sums64);
     EXPECT_EQ(sums.host<double>()[1], sums64.host<double>()[1]);
     EXPECT_EQ(sums.host<double>()[2], sums64.host<double>()[2]);
   };
@@ -83,7 +112,7 @@ TEST_P(FastTrain, LossIsNaNWhereverTheNaNIs) {
       LossCase in(1, k, 1);
       in.logits.host<float>()[static_cast<std::size_t>(at)] = std::nanf("");
       Tensor loss = filled({}, 0), sums = Tensor::zeros({4}, DType::kF64);
-      fast_->softmax_cross_entropy(kStream, in.logits, in.labels, 0, loss, {}, sums);
+      fast_->softmax_cross_entropy(kStream, in.logits, in.labels, {}, 0, loss, {}, sums);
       EXPECT_TRUE(std::isnan(loss.host<float>()[0])) << k << " classes, NaN at " << at;
     }
 }
@@ -165,7 +194,7 @@ TEST_P(FastTrain, StatisticsInSixteenBitsThrowByName) {
   Tensor logits = filled({2, 3}, 0, DType::kBF16), labels = Tensor::zeros({2}, DType::kI32), loss = filled({}, 0),
          sums = Tensor::zeros({4}, DType::kF64);
   try {
-    fast_->softmax_cross_entropy(kStream, logits, labels, 0, loss, {}, sums);
+    fast_->softmax_cross_entropy(kStream, logits, labels, {}, 0, loss, {}, sums);
     FAIL() << "no error";
   } catch (const EnvironmentError& error) {
     EXPECT_NE(std::string(error.what()).find("softmax_cross_entropy can't take bf16; use f32"), std::string::npos) << error.what();

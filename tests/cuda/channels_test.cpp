@@ -1,5 +1,6 @@
 // Kernels that know channels, on the device: copies, padding, biases, bytes to images.
 // SPDX-License-Identifier: Apache-2.0
+#include "core/mix_row.h"
 #include "cpu/reference/reference_kernels.h"
 #include "cuda/kernels/elementwise.h"
 #include "tests/cuda/host_tensors.h"
@@ -96,6 +97,26 @@ TEST_F(CudaChannels, BytesBecomeNormalisedImages) {
           size.host<double>()[i] = (x.host<std::uint8_t>()[i] / 255.0 + static_cast<double>(mean[c])) * static_cast<double>(inv_std[c]);
         }
         expect_close("normalise " + shape.str(), y, want, size, 3);
+      }
+}
+
+TEST_F(CudaChannels, ImagesAreMixed) {
+  for (const DType dtype : kActivationTypes)
+    for (const Place place : kPlaces)
+      for (const Shape& shape : {Shape{3, 3, 33, 7}, Shape{4, 3, 16, 16}, Shape{1, 3, 1, 1}, Shape{5, 1, 4, 2}, Shape{0, 3, 4, 4}}) {
+        const Tensor x = random_host(shape, 1, dtype);
+        Tensor mix = Tensor::zeros({shape[0], kMixRowWords}, DType::kI32);
+        auto* rows = static_cast<MixRow*>(mix.ptr());
+        const auto h = static_cast<std::int32_t>(shape[2]), w = static_cast<std::int32_t>(shape[3]);
+        for (std::int32_t i = 0; i < shape[0]; ++i) {  // mixup, CutMix, unmixed
+          rows[i] = {.partner = static_cast<std::int32_t>(shape[0]) - 1 - i, .weight = i % 3 == 2 ? 1.0f : 0.3f};
+          if (i % 3 == 1) rows[i].top = h / 3, rows[i].left = w / 2, rows[i].height = h - h / 3, rows[i].width = 1;
+        }
+        const Tensor images = on_gpu_at(x, place), on_device = on_gpu(mix);
+        const Tensor y = run_twice(filled(shape, 2, dtype), [&](Tensor& out) { cuda::mix_images(stream_, images, on_device, out); }, place);
+        Tensor want = widened(y);
+        reference_->mix_images({}, widened(x), mix, want);
+        expect_close("mixed " + shape.str(), y, want, map_f64(y, [](double) { return 1.0; }), 2);
       }
 }
 

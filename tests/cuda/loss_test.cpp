@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cuda/kernels/loss.h"
 
+#include "core/mix_row.h"
 #include "cpu/reference/reference_kernels.h"
 #include "tests/cuda/host_tensors.h"
 
@@ -11,13 +12,18 @@ namespace {
 using namespace host_tensors;
 
 struct LossCase {
-  LossCase(std::int64_t n, std::int64_t k, float spread)
+  LossCase(std::int64_t n, std::int64_t k, float spread, bool mixed = false)
       : logits(random_host({n, k}, 1, DType::kF32, -spread, spread)), labels(Tensor::empty({n}, DType::kI32)) {
     RandomStream random({.seed = 9});
     for (auto& label : labels.host<std::int32_t>()) label = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(k)));
     if (n > 2) labels.host<std::int32_t>()[1] = -1;
+    if (!mixed) return;
+    mix = Tensor::zeros({n, kMixRowWords}, DType::kI32);
+    for (std::int64_t i = 0; i < n; ++i)  // every fourth row unmixed
+      static_cast<MixRow*>(mix.ptr())[i] = {.label = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(k))),
+                                            .weight = i % 4 == 3 ? 1.0f : random.uniform()};
   }
-  Tensor logits, labels;
+  Tensor logits, labels, mix;
 };
 
 struct LossResults {
@@ -27,15 +33,15 @@ struct LossResults {
 class CudaLoss : public ::testing::Test {
  protected:
   LossResults on_device(const LossCase& in, double smoothing, bool gradient = true) {
-    const Tensor logits = on_gpu(in.logits), labels = on_gpu(in.labels);
+    const Tensor logits = on_gpu(in.logits), labels = on_gpu(in.labels), mix = in.mix ? on_gpu(in.mix) : Tensor();
     Tensor loss = on_gpu(filled({}, 7)), sums = on_gpu(filled({4}, 7, DType::kF64));
     Tensor dlogits = gradient ? on_gpu(filled(in.logits.shape(), 7)) : Tensor();
-    cuda::softmax_cross_entropy(gpu_stream(), logits, labels, smoothing, loss, dlogits, sums);
+    cuda::softmax_cross_entropy(gpu_stream(), logits, labels, mix, smoothing, loss, dlogits, sums);
     return {to_host(loss), to_host(sums), to_host(dlogits)};
   }
   LossResults reference(const LossCase& in, double smoothing) {
     LossResults want{filled({}, 0, DType::kF64), Tensor::zeros({4}, DType::kF64), Tensor::zeros(in.logits.shape(), DType::kF64)};
-    reference_->softmax_cross_entropy({}, widened(in.logits), in.labels, smoothing, want.loss, want.dlogits, want.sums);
+    reference_->softmax_cross_entropy({}, widened(in.logits), in.labels, in.mix, smoothing, want.loss, want.dlogits, want.sums);
     return want;
   }
   void expect_same_hits(const LossCase& in) {
@@ -49,8 +55,8 @@ class CudaLoss : public ::testing::Test {
 TEST_F(CudaLoss, LossAndGradientAreTheReferences) {
   for (const auto& [n, k] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {1, 2}, {64, 10}, {5, 17}, {3, 257}, {16, 1000}, {300, 5}})
     for (const double smoothing : {0.0, 0.1})
-      for (const float spread : {1.0f, 60.0f}) {
-        const LossCase in(n, k, spread);
+      for (const auto& [spread, mixed] : {std::pair{1.0f, false}, std::pair{60.0f, false}, std::pair{1.0f, true}, std::pair{60.0f, true}}) {
+        const LossCase in(n, k, spread, mixed);
         const LossResults got = on_device(in, smoothing), again = on_device(in, smoothing), want = reference(in, smoothing);
         EXPECT_TRUE(same_bits(got.dlogits, again.dlogits) && same_bits(got.sums, again.sums) && same_bits(got.loss, again.loss));
         const double size = 2 * static_cast<double>(spread) + std::log(static_cast<double>(k)) + 1;
@@ -121,7 +127,7 @@ TEST_F(CudaLoss, SixteenBitLogitsThrowByName) {
   const Tensor logits = empty_on_gpu({2, 3}, DType::kBF16), labels = on_gpu(Tensor::zeros({2}, DType::kI32));
   Tensor loss = empty_on_gpu({}, DType::kF32), sums = empty_on_gpu({4}, DType::kF64);
   const std::string message =
-      message_of<EnvironmentError>([&] { cuda::softmax_cross_entropy(gpu_stream(), logits, labels, 0, loss, {}, sums); });
+      message_of<EnvironmentError>([&] { cuda::softmax_cross_entropy(gpu_stream(), logits, labels, {}, 0, loss, {}, sums); });
   EXPECT_NE(message.find("softmax_cross_entropy can't take bf16; use f32"), std::string::npos) << message;
 }
 

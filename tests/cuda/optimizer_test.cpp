@@ -124,6 +124,37 @@ TEST_F(CudaOptimizer, MovingAverage) {
     }
 }
 
+// All in one launch, with the bits of one by one; none after a step that was not finite; another momentum needs no other table.
+TEST_F(CudaOptimizer, MovingAverages) {
+  const std::vector<Shape> shapes{{1}, {37}, {40001}, {16384}};
+  std::vector<Tensor> together, alone, observed;
+  std::vector<AverageTensor> list;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const Place place = i % 2 == 0 ? Place::kAligned : Place::kShifted;
+    const Tensor start = random_host(shapes[i], i);
+    observed.push_back(on_gpu_at(random_host(shapes[i], 50 + i), place));
+    together.push_back(on_gpu_at(start, place)), alone.push_back(on_gpu_at(start, place));
+    list.push_back({together[i], observed[i]});
+  }
+  const auto control_of = [](std::uint64_t finite) {
+    const StepControl control{.finite = finite};
+    Tensor on_host = Tensor::empty({sizeof control}, DType::kU8);
+    std::memcpy(on_host.ptr(), &control, sizeof control);
+    return on_gpu(on_host);
+  };
+  const Tensor good = control_of(1), bad = control_of(0);
+  for (const double momentum : {0.1, 0.7}) {
+    optimizer_.moving_averages(stream_, list, momentum, good);
+    optimizer_.moving_averages(stream_, list, 0.5, bad);  // changes nothing
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      optimizer_.moving_average(stream_, observed[i], momentum, alone[i]);
+      EXPECT_TRUE(same_bits(to_host(together[i]), to_host(alone[i]))) << i;
+    }
+  }
+  optimizer_.moving_averages(stream_, list, 0.1, {});
+  EXPECT_FALSE(same_bits(to_host(together[1]), to_host(alone[1]))) << "without a control it always averages";
+}
+
 TEST_F(CudaOptimizer, OtherDtypesThrowByName) {
   const Tensor x = empty_on_gpu({4}, DType::kF64);
   Tensor result = empty_on_gpu({1}, DType::kF64);

@@ -56,9 +56,10 @@ class RecordingKernels final : public Kernels {
   void linear_backward_data(Stream, ConstView, ConstView, View, GradMode) override {}
   void linear_backward_weight(Stream, ConstView, ConstView, View, GradMode) override {}
   void copy_channels(Stream, ConstView, std::int64_t, View, std::int64_t, std::int64_t, GradMode) override {}
-  void softmax_cross_entropy(Stream, ConstView, ConstView, double, View, View, View) override {}
+  void softmax_cross_entropy(Stream, ConstView, ConstView, ConstView, double, View, View, View) override {}
   void scale(Stream, ConstView, ConstView, View, GradMode) override {}
   void normalise_image(Stream, ConstView, std::span<const float>, std::span<const float>, View) override {}
+  void mix_images(Stream, ConstView, ConstView, View) override {}
   void sgd_step(Stream, std::span<const SgdTensor>, const SgdParams&) override {}
   void squared_norm(Stream, std::span<const ConstView>, View) override {}
   void moving_average(Stream, ConstView, double, View) override {}

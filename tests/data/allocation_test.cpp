@@ -55,6 +55,11 @@ TEST(Allocation, AWarmLoaderAllocatesNothing) {
                           .threads = threads};
     EXPECT_EQ(allocations_of_warm_steps(*source, options), 0);
     options.augment = {.crop = Crop::kRandomResizedCrop, .flip = true, .out_height = 16, .out_width = 16};
+    EXPECT_EQ(allocations_of_warm_steps(*folder, options), 0);  // read-ahead included
+    options.augment.colour_jitter = {.brightness = 0.4, .contrast = 0.4, .saturation = 0.4, .hue = 0.1};
+    options.augment.rand_augment = {.ops = 2};
+    options.augment.random_erasing = {.probability = 0.5, .noise = true};
+    options.mix = {.mixup_alpha = 0.2, .cutmix_alpha = 1};
     EXPECT_EQ(allocations_of_warm_steps(*folder, options), 0);
   }
 }

@@ -17,7 +17,7 @@ test::Bytes apply(const AugmentOptions& options, const AugmentDraw& draw, const 
                   int width, int channels) {
   ResizeScratch scratch;
   test::Bytes out(static_cast<std::size_t>(options.out_height) * options.out_width * channels, 77);
-  apply_augment(options, draw, {pixels.data(), height, width, channels}, scratch, out.data());
+  apply_augment(options, draw, Image{pixels.data(), height, width, channels}, scratch, out.data());
   return out;
 }
 

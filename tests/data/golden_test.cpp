@@ -7,6 +7,7 @@
 
 #include "data/decode.h"
 #include "data/resize.h"
+#include "data/resize_kernels.h"
 #include "tests/data/test_support.h"
 
 namespace lockstep {
@@ -70,11 +71,10 @@ TEST(Golden, ResizesAsPillowDoes) {
                         .to_width = c.to_width,
                         .out_height = c.to_height,
                         .out_width = c.to_width};
-    resize(job, scratch, out.data());
-    EXPECT_EQ(test::fnv(out.data(), out.size()), c.digest) << c.height << "x" << c.width << "x" << c.channels;
-    detail::resize_portable(job, scratch, out.data());
-    EXPECT_EQ(test::fnv(out.data(), out.size()), c.digest)
-        << "portable " << c.height << "x" << c.width << "x" << c.channels;
+    for (const detail::ResizeKernels* kernels : detail::resize_kernels()) {
+      detail::resize_with(*kernels, job, scratch, out.data());
+      EXPECT_EQ(test::fnv(out.data(), out.size()), c.digest) << kernels->name << " " << c.height << "x" << c.width << "x" << c.channels;
+    }
   }
 }
 

@@ -35,9 +35,9 @@ class Job {
       : session_(make(more, set)), comm_(make_solo_communicator()) {
     if (from != nullptr) restore_state(*from, session_);
     to_device(session_);
-    runner_ = make_step_runner(session_.config(), session_.plan, session_.network, *session_.optimizer, *comm_);
-    loader_ = std::make_unique<Loader>(*session_.train_source, train_loader_options(session_, 0, from != nullptr ? static_cast<std::int64_t>(from->step) : 0));
+    runner_ = make_step_runner(session_.config(), session_.plan, session_.network, *session_.optimizer, session_.average.get(), *comm_);
     next_ = from != nullptr ? static_cast<std::int64_t>(from->step) : 0;
+    loader_ = std::make_unique<Loader>(*session_.train_source, train_loader_options(session_, 0, next_));
   }
 
   std::vector<StepResult> run(int steps, double lr = 0) {
@@ -49,6 +49,15 @@ class Job {
     }
     while (const auto result = runner_->take(true)) results.push_back(*result);
     return results;
+  }
+
+  // From the next step on images are of this size, with a runner and a loader of their own.
+  void change_size(int size) {
+    runner_.reset();
+    LoaderOptions options = train_loader_options(session_, 0, next_);
+    options.augment.out_height = options.augment.out_width = size;
+    loader_ = std::make_unique<Loader>(*session_.train_source, options);
+    runner_ = make_step_runner(session_.config(), session_.plan, session_.network, *session_.optimizer, session_.average.get(), *comm_);
   }
 
   Session& session() { return session_; }
@@ -201,12 +210,78 @@ TEST(DeviceStep, WithoutScalingABadStepHaltsEverythingAfterIt) {
   }
 }
 
+const std::vector<std::string> kRecipe{"data.augment.mix.mixup_alpha=0.4", "data.augment.mix.cutmix_alpha=1", "average.decay=0.9",
+                                       "optimizer.type=LARS", "optimizer.lars.trust_coefficient=0.02", "loss.label_smoothing=0.1"};
+
+std::vector<double> elements(const std::vector<NamedTensor>& tensors) {
+  std::vector<double> list;
+  for (const NamedTensor& each : tensors)
+    for (const float value : to_host(each.tensor).host<float>()) list.push_back(static_cast<double>(value));
+  return list;
+}
+
+TEST(DeviceStep, MixLarsAndAverageAreTheReferences) {
+  Job host("backend: REFERENCE\n", nullptr, kRecipe), device(kGpu + "cuda { tf32: false }\n", nullptr, kRecipe);
+  expect_near(losses(device.run(6)), losses(host.run(6)), DType::kF32, 1e4);
+  EXPECT_NE(losses(Job(kGpu).run(2)), losses(Job(kGpu, nullptr, kRecipe).run(2)));
+  const std::vector<double> want = elements(host.session().average->tensors()), got = elements(device.session().average->tensors());
+  ASSERT_EQ(got.size(), want.size());
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    difference = std::hypot(difference, got[i] - want[i]);
+    size = std::hypot(size, want[i]);
+  }
+  EXPECT_LT(difference, 1e4 * dtype_epsilon(DType::kF32) * size);
+}
+
+TEST(DeviceStep, ARecipesReplayedStepHasTheBitsOfALaunchedOneAndOfAResumedOne) {
+  for (const std::string precision : {"FP32", "FP16"}) {
+    const std::string job = kGpu + "precision: " + precision + "\n";
+    Job recorded(job, nullptr, kRecipe), launched(job + kNoGraphs, nullptr, kRecipe), first(job, nullptr, kRecipe);
+    recorded.run(7), launched.run(7), first.run(4);
+    EXPECT_EQ(recorded.digest(), launched.digest()) << precision;
+    const TrainingState saved = first.state();
+    Job second(job, &saved, kRecipe);
+    second.run(3);
+    EXPECT_EQ(second.digest(), recorded.digest()) << precision;
+  }
+}
+
+TEST(DeviceStep, ANewRunnerMayHaveAnotherImageSize) {
+  for (const std::string& more : {kGpu, kGpu + kNoGraphs}) {
+    Job job(more, nullptr, kRecipe);
+    job.change_size(8);
+    job.run(4);
+    const TrainingState saved = job.state();
+    job.change_size(12);
+    job.run(4);
+    Job resumed(more, &saved, kRecipe);
+    resumed.run(4);
+    EXPECT_EQ(job.digest(), resumed.digest()) << more;
+    Job large(more, nullptr, kRecipe);
+    large.run(8);
+    EXPECT_NE(job.digest(), large.digest()) << "the smaller images changed nothing";
+  }
+}
+
+TEST(DeviceStep, AStepThatIsNotFiniteLeavesTheAverageAlone) {
+  Job job(kGpu, nullptr, kRecipe);
+  job.run(3);
+  const std::vector<double> before = elements(job.session().average->tensors());
+  Tensor poison = to_host(job.session().network.model->parameters()[3]->value);
+  poison.host<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  copy_contents(poison, job.session().network.model->parameters()[3]->value);
+  EXPECT_FALSE(job.run(2).at(0).finite);
+  EXPECT_EQ(elements(job.session().average->tensors()), before);
+}
+
 TEST(DeviceStep, ThePlannedPeakIsTheMeasuredOne) {
   for (const std::string precision : {"FP32", "FP16"}) {
     Job job(kGpu + "precision: " + precision, nullptr,
             {"model.base_width=16", "data.height=32", "data.width=32", "batch.shard_batch=8"});
     MemoryPlan plan = plan_memory_of(job.session());
     EXPECT_NE(plan.device, Device{});
+    pool_of(plan.device).reset_peak();  // other tests' jobs took more
     job.run(5);
     const double planned = static_cast<double>(plan.peak_bytes()), measured = static_cast<double>(job.runner().device_peak_bytes());
     constexpr double kTablesAndPadding = 400e3;  // the optimizer's tables, staged batches, buckets' padding

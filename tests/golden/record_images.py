@@ -3,8 +3,8 @@
 """Records what Pillow makes of small images: tests/golden/images/* and tests/golden/images.txt.
 
 The data room decodes and resizes as Pillow does, bit for bit; tests/data/golden_test.cpp compares. To record anew:
-    python3 -m venv /tmp/pillow && /tmp/pillow/bin/pip install 'pillow<13' && /tmp/pillow/bin/python record_images.py
-Pillow 13 began to run the vertical pass first for some shapes, which moves some pixels by 1; earlier versions do not.
+    python3 -m venv /tmp/pillow && /tmp/pillow/bin/pip install pillow==12.0.0 && /tmp/pillow/bin/python record_images.py
+Later versions run the vertical pass first for images over 100 times as tall as wide, which moves some pixels by 1.
 Lines: "decode FILE HEIGHT WIDTH FNV" and "resize SEED HEIGHT WIDTH CHANNELS TO_HEIGHT TO_WIDTH FNV", where FNV is FNV-1a
 (64 bits, hex) of the pixels (H, W, C), and the pixels to be resized come from pattern() below.
 """

@@ -33,13 +33,13 @@ class Forward {
 };
 
 // B in the header's words.
-double rounding_bound(const Forward& forward, const OpSample& sample, const SampleData& data, const Tensor& seed) {
+double rounding_bound(const Forward& forward, const SampleData& data, const Tensor& seed) {
   SampleData absolute;
   double largest = 0;
   std::int64_t elements = 0;
   for (std::size_t i = 0; i < data.size(); ++i) {
     absolute.push_back(data[i].clone());
-    if (sample.inputs[i].role == InputRole::kLabels || sample.inputs[i].role == InputRole::kBytes) continue;
+    if (!is_floating(data[i].dtype())) continue;
     elements += data[i].numel();
     for (double& value : absolute.back().host<double>()) {
       value = std::fabs(value);
@@ -96,7 +96,7 @@ Differences differences(Kernels& kernels, const OpSample& sample, const SampleRu
   const Tensor seed = random_tensor(forward.output(data).shape(), DType::kF64, 99, 0.25, 1.0);
   Differences result{seed, {}};
   for (std::int64_t i = 1; i < seed.numel(); i += 2) set_value(result.seed, i, -get_value(seed, i));
-  const double rounding = rounding_bound(forward, sample, data, seed);
+  const double rounding = rounding_bound(forward, data, seed);
   for (std::size_t i = 0; i < data.size(); ++i) {
     if (!is_differentiable(sample.inputs[i])) continue;
     const std::int64_t numel = data[i].numel();

@@ -159,10 +159,11 @@ class MutantKernels final : public Kernels {
     if (dst.shape[1] > count) return inner_.copy_channels(s, src, src_begin, dst, dst_begin, count, mode);  // forward
     result("copy_channels", dst, mode, [&](View out, GradMode m) { inner_.copy_channels(s, src, src_begin, out, dst_begin, count, m); });
   }
-  void softmax_cross_entropy(Stream s, ConstView logits, ConstView labels, double smoothing, View loss, View dlogits,
+  void softmax_cross_entropy(Stream s, ConstView logits, ConstView labels, ConstView mix, double smoothing, View loss, View dlogits,
                              View sums) override {
     if (hits("softmax_cross_entropy", "no smoothing")) smoothing = 0;
-    const auto call = [&](View out, GradMode) { inner_.softmax_cross_entropy(s, logits, labels, smoothing, loss, out, sums); };
+    if (hits("softmax_cross_entropy", "labels not mixed")) mix = {};
+    const auto call = [&](View out, GradMode) { inner_.softmax_cross_entropy(s, logits, labels, mix, smoothing, loss, out, sums); };
     if (!dlogits) return call(dlogits, GradMode::kOverwrite);
     result("softmax_cross_entropy", dlogits, GradMode::kOverwrite, call);
     if (!hits("softmax_cross_entropy", "sum instead of mean")) return;
@@ -176,6 +177,7 @@ class MutantKernels final : public Kernels {
   void normalise_image(Stream s, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y) override {
     inner_.normalise_image(s, x, mean, inv_std, y);
   }
+  void mix_images(Stream s, ConstView x, ConstView mix, View y) override { inner_.mix_images(s, x, mix, y); }
   void sgd_step(Stream s, std::span<const SgdTensor> tensors, const SgdParams& p) override { inner_.sgd_step(s, tensors, p); }
   void squared_norm(Stream s, std::span<const ConstView> tensors, View out) override { inner_.squared_norm(s, tensors, out); }
   void moving_average(Stream s, ConstView observed, double momentum, View value) override {
@@ -264,7 +266,8 @@ std::vector<Mutant> all_mutants() {
   add("concat", "copy_channels", {"always from channel 0"});
   add("dropout", "dropout", results);
   add("dropout", "dropout", {"another mask", "no scaling"});
-  add("softmax_cross_entropy", "softmax_cross_entropy", {kWrongSign, kDropsElement, kShifted, "no smoothing", "sum instead of mean"});
+  add("softmax_cross_entropy", "softmax_cross_entropy", {kWrongSign, kDropsElement, kShifted});
+  add("softmax_cross_entropy", "softmax_cross_entropy", {"no smoothing", "labels not mixed", "sum instead of mean"});
   add("softmax_cross_entropy", "scale", results);
   add("softmax_cross_entropy", "scale", {"factor ignored"});
   for (const OpSpec& op : all_ops()) add(op.name, "", {kWrongSign, kDropsElement, kShifted});

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/mix_row.h"
 #include "ops/registry.h"
 
 namespace lockstep {
@@ -73,7 +74,24 @@ inline Tensor random_tensor(const Shape& shape, DType dtype, std::uint64_t seed,
   return tensor;
 }
 
+// Rows in turn: CutMix, mixup, unmixed. Partners from the other end.
+inline Tensor draw_mix_rows(const SampleInput& input, std::uint64_t seed) {
+  RandomStream stream({.seed = seed, .purpose = RandomPurpose::kTest});
+  const auto below = [&](double n) { return static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(n))); };
+  Tensor tensor = Tensor::zeros(input.shape, DType::kI32);
+  auto* rows = static_cast<MixRow*>(tensor.ptr());
+  const auto n = static_cast<std::int32_t>(input.shape[0]);
+  for (std::int32_t i = 0; i < n; ++i) {
+    rows[i] = {.partner = n - 1 - i, .label = below(input.high), .weight = i % 3 == 2 ? 1.0f : stream.uniform()};
+    if (i % 3 != 0) continue;
+    rows[i].top = below(input.high), rows[i].left = below(input.high);
+    rows[i].height = 1 + below(input.high - rows[i].top), rows[i].width = 1 + below(input.high - rows[i].left);
+  }
+  return tensor;
+}
+
 inline Tensor draw_input(const SampleInput& input, DType dtype, std::uint64_t seed) {
+  if (input.role == InputRole::kMixRows) return draw_mix_rows(input, seed);
   if (input.role == InputRole::kLabels) dtype = DType::kI32;
   if (input.role == InputRole::kBytes) dtype = DType::kU8;
   const bool integers = !is_floating(dtype);

@@ -16,6 +16,7 @@
 #include "ops/global_avg_pool.h"
 #include "ops/linear.h"
 #include "ops/max_pool.h"
+#include "ops/mix_images.h"
 #include "ops/normalise_image.h"
 #include "ops/relu.h"
 #include "ops/softmax_cross_entropy.h"
@@ -134,6 +135,18 @@ TEST_F(Refusal, DropoutLossAndImages) {
             "normalise_image: argument std: got 0.000000, want a positive number");
   EXPECT_EQ(refusal([&] { normalise_image(ctx_, tensor({1, 1, 2, 2}), one, one, DType::kF32); }),
             "normalise_image: argument images: got dtype f32, want u8");
+}
+
+TEST_F(Refusal, MixRows) {
+  const Var logits{tensor({2, 3})};
+  EXPECT_EQ(refusal([&] { softmax_cross_entropy(ctx_, logits, tensor({2}, DType::kI32), 0, tensor({2, 7}, DType::kI32)); }),
+            "softmax_cross_entropy: argument mix: got shape (2, 7), want (2, 8)");
+  EXPECT_EQ(refusal([&] { softmax_cross_entropy(ctx_, logits, tensor({2}, DType::kI32), 0, tensor({2, 8})); }),
+            "softmax_cross_entropy: argument mix: got dtype f32, want i32");
+  EXPECT_EQ(refusal([&] { mix_images(ctx_, tensor({2, 3, 4, 4}), tensor({1, 8}, DType::kI32)); }),
+            "mix_images: argument mix: got shape (1, 8), want (2, 8)");
+  EXPECT_EQ(refusal([&] { mix_images(ctx_, tensor({2, 3}), tensor({2, 8}, DType::kI32)); }),
+            "mix_images: argument images: got shape (2, 3), want (N, C, H, W) without empty axes after the first");
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ TEST(Commands, AnUnknownCommandGetsASuggestionAndTheList) {
   EXPECT_THAT(far.err, Not(HasSubstr("did you mean")));
   for (const CommandResult& result : {near, far, run(lockstep({}))}) {
     EXPECT_EQ(result.exit_code, 64);
-    EXPECT_THAT(result.err, HasSubstr("The commands: train, eval, bench, inspect, config, version, help."));
+    EXPECT_THAT(result.err, HasSubstr("The commands: train, eval, infer, export, bench, inspect, data, config, version, help."));
   }
   const CommandResult option = run(lockstep({"train", tiny(), "--max-step", "3"}));
   EXPECT_EQ(option.exit_code, 64);

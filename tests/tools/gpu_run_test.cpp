@@ -104,6 +104,18 @@ TEST(GpuRun, EvaluatesACheckpointAsTheRunDid) {
   EXPECT_EQ(std::stod(value(eval.out, "loss")), std::stod(value(trained.out, "eval_loss")));
 }
 
+// A new size has new recordings in the device's memory; what the old ones held is free again.
+TEST(GpuRun, ProgressiveResizingIsTheSameRunThroughResumes) {
+  TempDir folder;
+  const Args growing{"--set", "data.augment={crop: RANDOM_RESIZED_CROP}", "--set", "data.size_phase+={from_epoch: 0 size: 8}",
+                     "--set", "data.size_phase+={from_epoch: 1 size: 16}"};
+  const std::string whole = digest_after(1, folder / "whole", growing);
+  digest_after(1, folder / "parts", joined(growing, {"--max-steps", "7"}));
+  EXPECT_EQ(digest_after(1, folder / "parts", joined(growing, {"--resume", "auto", "--max-steps", "8"})).size(), whole.size());
+  EXPECT_EQ(digest_after(1, folder / "parts", joined(growing, {"--resume", "auto"})), whole);
+  EXPECT_EQ(digest_after(2, folder / "two", joined(growing, kShareGpu)), whole);
+}
+
 TEST(GpuRun, ABadStepEndsTheRunAndNamesTheParameter) {
   TempDir folder;
   const CommandResult result = train(1, folder / "run", {"--set", "schedule.lr=1e30", "--set", "schedule.warmup_epochs=0"});

@@ -67,7 +67,7 @@ struct TrainingState {
   std::map<std::string, std::int64_t> counters;  // other integers that the next step depends on
   // Tensors, names unique in each list
   std::vector<NamedTensor> model;      // parameters and buffers by torchvision's names; num_batches_tracked is i64, rank 0
-  std::vector<NamedTensor> optimizer;  // "momentum.<parameter>"
+  std::vector<NamedTensor> optimizer;  // "momentum.<parameter>"; with an average: "average.<parameter or buffer>"
   // Carried along
   RunContract contract;
   std::vector<QuarantinedSample> bad_samples;

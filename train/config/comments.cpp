@@ -11,7 +11,7 @@
 #include "core/error.h"
 
 namespace lockstep::proto {
-extern const unsigned char kConfigDescriptor[];  // a FileDescriptorSet of config.proto alone
+extern const unsigned char kConfigDescriptor[];  // a FileDescriptorSet of config.proto and what it imports
 extern const size_t kConfigDescriptorSize;
 }  // namespace lockstep::proto
 
@@ -53,15 +53,16 @@ void add_message(const Descriptor& type, Comments* comments) {
 
 Comments read_comments() {
   google::protobuf::FileDescriptorSet set;
-  LS_CHECK(set.ParseFromArray(proto::kConfigDescriptor, static_cast<int>(proto::kConfigDescriptorSize)) &&
-               set.file_size() == 1,
-           "the embedded descriptor of config.proto does not parse");
+  LS_CHECK(set.ParseFromArray(proto::kConfigDescriptor, static_cast<int>(proto::kConfigDescriptorSize)),
+           "the embedded descriptors of the config's files do not parse");
   google::protobuf::DescriptorPool pool;
-  const FileDescriptor* built = pool.BuildFile(set.file(0));
-  LS_CHECK(built != nullptr, "the embedded descriptor of config.proto does not build");
   Comments comments;
-  for (int i = 0; i < built->message_type_count(); ++i) add_message(*built->message_type(i), &comments);
-  for (int i = 0; i < built->enum_type_count(); ++i) add_enum(*built->enum_type(i), &comments);
+  for (const auto& file : set.file()) {  // imported files come before those that import them
+    const FileDescriptor* built = pool.BuildFile(file);
+    LS_CHECK(built != nullptr, "the embedded descriptor of " + file.name() + " does not build");
+    for (int i = 0; i < built->message_type_count(); ++i) add_message(*built->message_type(i), &comments);
+    for (int i = 0; i < built->enum_type_count(); ++i) add_enum(*built->enum_type(i), &comments);
+  }
   return comments;
 }
 

@@ -65,8 +65,8 @@ LoadedConfig parse_config(std::string_view text, const std::string& file,
                           const std::vector<ConfigOverride>& overrides = {});
 
 // Checks every range and every rule between fields; throws one UserError that lists all problems, each with the field,
-// its value, where the value comes from, what is wanted and how to fix it.
-void validate(const LoadedConfig& loaded);
+// its value, where the value comes from, what is wanted and how to fix it. Without `needs_data` data.path may be absent.
+void validate(const LoadedConfig& loaded, bool needs_data = true);
 
 // Every field with its value, defaults included, and its origin as a comment. Parses back to the same values.
 std::string effective_config_text(const LoadedConfig& loaded);

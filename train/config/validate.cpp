@@ -1,12 +1,12 @@
-// Ranges of single values (a table) and rules between fields. All problems are collected into one error.
+// Ranges of single values (ranges.cpp) and rules between fields. All problems are collected into one error.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "core/error.h"
+#include "train/config/ranges.h"
 #include "train/config/reflect.h"
 
 namespace lockstep {
@@ -14,76 +14,8 @@ namespace {
 
 using config_detail::FieldDescriptor;
 using config_detail::Leaf;
+using config_detail::Range;
 using proto::Config;
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-
-// low <= value <= high; an open end excludes the bound itself.
-struct Range {
-  const char* path;  // without indices
-  double low, high;
-  bool low_open = false, high_open = false;
-};
-constexpr Range kRanges[] = {
-    {"epochs", 0, 1e6, true},
-    {"max_steps", 0, kInf},
-    {"threads_per_rank", 1, 1024},
-    {"model.classes", 0, 1e7},
-    {"model.base_width", 0, 4096},
-    {"model.batch_norm.momentum", 0, 1},
-    {"model.batch_norm.eps", 0, 1, true},
-    {"model.batch_norm.group_shards", 0, kInf},
-    {"data.height", 0, 16384},
-    {"data.width", 0, 16384},
-    {"data.mean", -kInf, kInf},
-    {"data.std", 0, kInf, true},
-    {"data.synthetic.size", 1, 1e12},
-    {"data.synthetic.eval_size", 0, 1e12},
-    {"data.synthetic.classes", 2, 1e7},
-    {"data.augment.pad", 0, 1024},
-    {"data.augment.scale_min", 0, 1, true},
-    {"data.augment.scale_max", 0, 1, true},
-    {"data.augment.ratio_min", 0, 100, true},
-    {"data.augment.ratio_max", 0, 100, true},
-    {"data.eval.resize_short", 0, 16384},
-    {"data.loader_threads", 1, 1024},
-    {"data.ring_slots", 2, 1024},
-    {"data.max_bad_samples", 0, kInf},
-    {"batch.global_batch", 1, 1e9},
-    {"batch.shard_batch", 1, 1e9},
-    {"optimizer.momentum", 0, 1, false, true},
-    {"optimizer.weight_decay", 0, kInf},
-    {"optimizer.group.weight_decay", 0, kInf},
-    {"optimizer.group.lr_multiplier", 0, kInf},
-    {"optimizer.clip_norm", 0, kInf},
-    {"schedule.lr", 0, kInf, true},
-    {"schedule.lr_per_256", 0, kInf, true},
-    {"schedule.warmup_epochs", 0, kInf},
-    {"schedule.warmup_start_factor", 0, 1},
-    {"schedule.step_epochs", 1e-3, kInf},
-    {"schedule.gamma", 0, 1},
-    {"schedule.milestones_epochs", 0, kInf},
-    {"schedule.power", 0, kInf, true},
-    {"schedule.end_factor", 0, 1},
-    {"schedule.one_cycle.peak_fraction", 0, 1, true, true},
-    {"schedule.one_cycle.start_factor", 0, 1},
-    {"schedule.one_cycle.end_factor", 0, 1},
-    {"loss.label_smoothing", 0, 1, false, true},
-    {"distributed.bucket_mb", 0, 4096, true},
-    {"distributed.first_bucket_mb", 0, 4096, true},
-    {"distributed.deadline_s", 0, 1e7, true},
-    {"evaluation.every_epochs", 0, kInf},
-    {"evaluation.batch", 0, 1e9},
-    {"checkpoint.every_epochs", 0, kInf},
-    {"checkpoint.every_steps", 0, kInf},
-    {"checkpoint.keep_last", 2, kInf},
-    {"cuda.device", -1, 63},
-    {"loss_scaling.initial", 1, 0x1p24},
-    {"loss_scaling.growth_steps", 1, kInf},
-    {"loss_scaling.floor", 1, 0x1p24},
-    {"logging.every_steps", 1, kInf},
-    {"logging.check_replicas_every_steps", 0, kInf},
-};
 
 std::string without_indices(const std::string& path) {
   std::string plain;
@@ -131,7 +63,7 @@ std::vector<double> numbers(const Leaf& leaf) {
 
 class Checker {
  public:
-  explicit Checker(const LoadedConfig& loaded) : loaded_(loaded), config_(loaded.config()) {}
+  Checker(const LoadedConfig& loaded, bool needs_data) : loaded_(loaded), config_(loaded.config()), needs_data_(needs_data) {}
 
   std::vector<std::string> run() {
     check_ranges();
@@ -141,6 +73,7 @@ class Checker {
     check_batch_norm();
     check_data();
     check_augment();
+    check_expected();
     check_optimizer();
     check_schedule();
     return std::move(problems_);
@@ -159,7 +92,7 @@ class Checker {
   void check_ranges() {
     config_detail::for_each_leaf(config_, "", [&](const Leaf& leaf) {
       const std::string plain = without_indices(leaf.path);
-      for (const Range& range : kRanges) {
+      for (const Range& range : config_detail::value_ranges()) {
         if (plain != range.path) continue;
         for (double v : numbers(leaf)) {
           const bool low_ok = range.low_open ? v > range.low : v >= range.low;
@@ -240,7 +173,13 @@ class Checker {
     if ((data.height() == 0) != (data.width() == 0)) {
       add(data.height() == 0 ? "data.height" : "data.width", "want height and width both given, or both 0");
     }
-    if (data.source() != proto::Data::SYNTHETIC && data.path().empty()) {
+    for (int i = 0; i < data.size_phase_size(); ++i) {
+      const proto::SizePhase& phase = data.size_phase(i);
+      const std::string path = fmt::format("data.size_phase[{}]", i);
+      if (phase.size() < 1) add(path + ".size", "want the size of this phase's images in pixels");
+      if (i > 0 && phase.from_epoch() <= data.size_phase(i - 1).from_epoch()) add(path + ".from_epoch", "want increasing epochs");
+    }
+    if (needs_data_ && data.source() != proto::Data::SYNTHETIC && data.path().empty()) {
       add("data.path", "want the folder of the data: --data DIR, or data.source: SYNTHETIC for made-up images");
     }
   }
@@ -253,11 +192,31 @@ class Checker {
     if (augment.ratio_min() > augment.ratio_max()) {
       add("data.augment.ratio_min", fmt::format("want at most ratio_max = {}", augment.ratio_max()));
     }
+    const proto::RandomErasing& erasing = augment.random_erasing();
+    const std::string path = "data.augment.random_erasing.";
+    if (erasing.area_min() > erasing.area_max()) add(path + "area_min", fmt::format("want at most area_max = {}", erasing.area_max()));
+    if (erasing.ratio_min() > erasing.ratio_max()) add(path + "ratio_min", fmt::format("want at most ratio_max = {}", erasing.ratio_max()));
+    const bool mixes = augment.mix().mixup_alpha() > 0 || augment.mix().cutmix_alpha() > 0;
+    if (mixes && config_.batch().shard_batch() == 1) add("batch.shard_batch", "data.augment.mix mixes pairs of a shard's images: want at least 2");
+  }
+
+  void check_expected() {
+    const auto& bands = config_.evaluation().expected();
+    for (int i = 0; i < bands.size(); ++i) {
+      const std::string path = fmt::format("evaluation.expected[{}]", i);
+      if (bands[i].top1_min() > bands[i].top1_max()) add(path + ".top1_min", fmt::format("want at most top1_max = {}", bands[i].top1_max()));
+      if (i > 0 && bands[i].epoch() <= bands[i - 1].epoch()) add(path + ".epoch", "want increasing epochs");
+    }
   }
 
   void check_optimizer() {
     if (config_.optimizer().nesterov() && !(config_.optimizer().momentum() > 0)) {
       add("optimizer.nesterov", "wants optimizer.momentum above 0");
+    }
+    const proto::LarsRule &lars = config_.optimizer().lars(), usual;  // a saved config spells out every default
+    const bool changed = lars.trust_coefficient() != usual.trust_coefficient() || lars.eps() != usual.eps();
+    if (changed && config_.optimizer().type() != proto::Optimizer::LARS) {
+      add("optimizer.type", "optimizer.lars has no effect on it; want LARS, or remove optimizer.lars");
     }
   }
 
@@ -285,13 +244,14 @@ class Checker {
 
   const LoadedConfig& loaded_;
   const Config& config_;
+  const bool needs_data_;
   std::vector<std::string> problems_;
 };
 
 }  // namespace
 
-void validate(const LoadedConfig& loaded) {
-  const std::vector<std::string> problems = Checker(loaded).run();
+void validate(const LoadedConfig& loaded, bool needs_data) {
+  const std::vector<std::string> problems = Checker(loaded, needs_data).run();
   if (problems.empty()) return;
   throw UserError(fmt::format("{}: {} the config\n  {}\n  (`lockstep help config FIELD` explains a field)",
                               loaded.file(),

@@ -49,7 +49,7 @@ class CsvSink : public Sink {
   AppendFile& file() override { return file_; }
 
   void write(const MetricRecord& record) override {
-    if (record.kind == MetricKind::kCkpt || record.kind == MetricKind::kWarn) return;
+    if (record.kind != MetricKind::kTrain && record.kind != MetricKind::kVal && record.kind != MetricKind::kPerf) return;
     std::string row;
     for (const std::string& column : columns_) {
       if (!row.empty()) row += ",";

@@ -19,6 +19,7 @@ std::string_view metric_kind_name(MetricKind kind) {
     case MetricKind::kCkpt: return "ckpt";
     case MetricKind::kWarn: return "warn";
     case MetricKind::kPerf: return "perf";
+    case MetricKind::kInput: return "input";
   }
   return "";
 }

@@ -33,6 +33,14 @@ void scale(const T* x, float factor, T* y, std::int64_t n, bool accumulate) {
   });
 }
 
+template <class T>
+void mix(const T* a, const T* b, float weight, T* y, std::int64_t n) {
+  const float rest = 1.0f - weight;
+  for_units<T>(n, [&](std::int64_t i, auto span) {
+    put(y + i, each<T>([&](vf p, vf q) { return p * weight + q * rest; }, get(a + i, span), get(b + i, span)), span);
+  });
+}
+
 void narrow(const float* x, bf16_word* y, std::int64_t n) {
   for_units<float>(n, [&](std::int64_t i, auto span) { put_words(y + i, get(x + i, span).part[0], span); });
 }

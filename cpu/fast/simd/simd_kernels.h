@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "core/mix_row.h"
 #include "cpu/fast/simd/winograd_kernels.h"
 
 namespace lockstep::simd {
@@ -86,6 +87,7 @@ struct CopyRows {
 struct Softmax {
   const float* logits;         // (n, k)
   const std::int32_t* labels;  // (n), -1: not counted
+  const MixRow* mix;           // (n), or null: nothing is mixed
   std::int64_t n, k;
   double smoothing, grad_scale;  // grad_scale: 1 / counted samples
   float* dlogits;                // may be null
@@ -134,6 +136,7 @@ struct TypedKernels {
   void (*relu_backward)(const T* dy, const T* y, T* dx, std::int64_t n, bool accumulate);
   void (*add)(const T* a, const T* b, T* y, std::int64_t n);
   void (*scale)(const T* x, float factor, T* y, std::int64_t n, bool accumulate);
+  void (*mix)(const T* a, const T* b, float weight, T* y, std::int64_t n);  // y = weight * a + (1 - weight) * b
   void (*dropout)(const Dropout<T>&);
   void (*normalise)(const std::uint8_t* x, const float* scale, const float* shift, T* y, std::int64_t n,
                     std::int64_t period);

@@ -40,6 +40,7 @@ constexpr TypedKernels<T> typed_table() {
       .relu_backward = relu_backward<T>,
       .add = add<T>,
       .scale = scale<T>,
+      .mix = mix<T>,
       .dropout = dropout<T>,
       .normalise = normalise<T>,
       .copy_rows = copy_rows<T>,

@@ -63,7 +63,9 @@ void softmax(const Softmax& a) {
       continue;
     }
     const RowSums sums = sum_row(z, a.k, d);
-    const double own = static_cast<double>(z[label]) - sums.top;
+    const double weight = a.mix == nullptr ? 1.0 : static_cast<double>(a.mix[i].weight);
+    double own = static_cast<double>(z[label]) - sums.top;
+    if (weight != 1.0) own = weight * own + (1.0 - weight) * (static_cast<double>(z[a.mix[i].label]) - sums.top);
     a.losses[i] = __builtin_log(sums.exponentials) - on * own - off * sums.shifted;
     a.better[i] = rank_of(z, a.k, label);
     if (d == nullptr) continue;
@@ -72,7 +74,8 @@ void softmax(const Softmax& a) {
     std::int64_t j = 0;
     for (; j < whole(a.k); j += kW) store(d + j, load(d + j) * factor + shift);
     for (; j < a.k; ++j) d[j] = d[j] * factor + shift;
-    d[label] -= static_cast<float>(on * a.grad_scale);
+    d[label] -= static_cast<float>(on * a.grad_scale * weight);
+    if (weight != 1.0) d[a.mix[i].label] -= static_cast<float>(on * a.grad_scale * (1.0 - weight));
   }
 }
 
