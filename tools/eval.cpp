@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <limits>
 #include <memory>
 
 #include "core/error.h"
@@ -14,6 +15,7 @@
 #include "tools/commands.h"
 #include "tools/job.h"
 #include "tools/trained_model.h"
+#include "train/bad_sample_list.h"
 #include "train/loading.h"
 
 namespace lockstep {
@@ -47,6 +49,13 @@ void print_result(const EvalOptions& options, const TrainedModel& trained, const
              stdout);
 }
 
+// With evaluation.bad_images: MISS. Collective.
+void tell_misses(const EvalLoader& loader, Communicator& comm) {
+  BadSampleList missed(std::numeric_limits<std::int64_t>::max());
+  for (const std::string& reason : missed.collect(loader.bad_samples(), comm))
+    std::fprintf(stderr, "lockstep: warning: unreadable evaluation image, counted as a miss: %s\n", reason.c_str());
+}
+
 int run_eval(const EvalOptions& options) {
   const TrainedModel trained = find_model(options.model);
   const proto::Config& config = trained.config();
@@ -58,6 +67,7 @@ int run_eval(const EvalOptions& options) {
     const EvalLoaderOptions loading = eval_loader_options(config, image, comm.rank(), comm.size(), network);
     EvalLoader loader(*source, loading);
     const EvalResult result = evaluate(network, loader, source->size(), loading.batch, comm);
+    tell_misses(loader, comm);
     if (comm.rank() == 0) print_result(options, trained, result);
     return 0;
   });

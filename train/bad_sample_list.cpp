@@ -46,7 +46,8 @@ std::vector<std::string> BadSampleList::collect(const BadSamples& mine, Communic
 
 void BadSampleList::throw_over_budget(const std::string& what_now) const {
   throw UserError(fmt::format("{}{} training sample{} could not be read, data.max_bad_samples allows {}.\n  {}\n"
-                              "  Repair the data, or raise data.max_bad_samples, and go on with --resume auto.",
+                              "  Raise data.max_bad_samples and go on with --resume auto, or repair the data and go on with --resume auto "
+                              "--allow-changes: then they are counted anew.",
                               example_.empty() ? "" : example_ + "\n  ", count_, count_ == 1 ? "" : "s", budget_, what_now),
                   ExitCode::kData);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -118,13 +119,15 @@ void add_checkpoints(const proto::Config& config, const Model& model, DryRun& ru
   for (const Buffer* buffer : model.buffers()) buffers += static_cast<std::int64_t>(buffer->value.nbytes());
   run.checkpoint_bytes = 2 * weights + buffers + (config.average().decay() > 0 ? weights + buffers : 0);
   run.checkpoints = config.checkpoint().keep_last() + (config.checkpoint().keep_best() && run.plan.eval_samples > 0 ? 1 : 0);
-  const auto times = [&](double every_epochs) {
-    if (every_epochs <= 0) return std::int64_t{0};
-    return run.plan.total_steps / std::max<std::int64_t>(1, std::llround(every_epochs * static_cast<double>(run.plan.steps_per_epoch)));
+  const auto period = [&](double epochs) {
+    return epochs <= 0 ? std::int64_t{0} : std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(run.plan.steps_per_epoch)));
   };
-  const std::int64_t by_steps = config.checkpoint().every_steps() > 0 ? run.plan.total_steps / config.checkpoint().every_steps() : 0;
-  run.saves = std::max<std::int64_t>(1, times(config.checkpoint().every_epochs()) + by_steps);
-  run.evaluations = run.plan.eval_samples > 0 ? std::max<std::int64_t>(1, times(config.evaluation().every_epochs())) : 0;
+  const auto before_end = [&](std::int64_t every) { return every > 0 ? std::max<std::int64_t>(run.plan.total_steps - 1, 0) / every : 0; };
+  const std::int64_t by_epochs = period(config.checkpoint().every_epochs()), by_steps = config.checkpoint().every_steps();
+  run.saves = before_end(by_epochs) + before_end(by_steps) + 1;  // the last one is at the end
+  const std::int64_t apart = by_epochs > 0 && by_steps > 0 ? by_steps / std::gcd(by_epochs, by_steps) : 0;
+  if (apart > 0 && apart <= run.plan.total_steps / by_epochs) run.saves -= before_end(by_epochs * apart);  // both at once: one save
+  run.evaluations = run.plan.eval_samples > 0 ? before_end(period(config.evaluation().every_epochs())) + 1 : 0;
 }
 
 std::string describe_augmentation(const proto::Augment& augment) {
@@ -182,11 +185,13 @@ std::size_t ring_bytes(const proto::Config& config, const RunPlan& plan, const I
   return static_cast<std::size_t>(depth * plan.shard_batch * image.channels) * static_cast<std::size_t>(image.height * image.width);
 }
 
-void add_memory(const proto::Config& config, Network& network, SgdOptimizer& optimizer, const ImageSize& largest, DryRun& run) {
+void add_memory(const proto::Config& config, Network& network, SgdOptimizer& optimizer, WeightAverage* average, const ImageSize& largest,
+                DryRun& run) {
   const bool gpu = config.backend() == proto::Config::CUDA;
   if (gpu) {
     network.to_device();
     optimizer.to_device(network.kernels->device());
+    if (average != nullptr) average->to_device(network.kernels->device());
   }
   // The run may be meant for another machine: what does not fit here is a note.
   try {
@@ -217,6 +222,8 @@ DryRun plan_dry_run(const LoadedConfig& loaded, int ranks) {
   run.ranks_allowed = allowed_ranks(config, run.plan.shards);
   const bool all_given = data.train_images() > 0 && config.model().classes() > 0 && data.height() > 0;
   if (!format.assumed.empty() && !all_given) run.notes.push_back(format.assumed);
+  if (data.source() == proto::Data::AUTO && data.height() == 0)
+    run.notes.push_back(fmt::format("data.source: AUTO and no data.height: images of {} x {} are assumed", run.image.height, run.image.width));
   if (eval_images == 0 && data.source() != proto::Data::SYNTHETIC)
     run.notes.push_back("data.eval_images is not given: how much is evaluated is not known");
   add_rates(config, run);
@@ -230,13 +237,13 @@ DryRun plan_dry_run(const LoadedConfig& loaded, int ranks) {
   if (config.average().decay() > 0) average.emplace(config.average(), *network.model);
   run.model = network.model->name();
   run.parameters = network.model->parameter_count();
-  run.optimizer = describe_rules(optimizer.rules());
+  run.optimizer = describe_rules(optimizer.rules(), optimizer.lars());
   add_groups(*network.model, optimizer.rules(), run);
   add_checkpoints(config, *network.model, run);
   if (gpu_is_missing)
     run.memory_note = "not known: this machine has no GPU that lockstep can use; a run plans it before its first step";
   else
-    add_memory(config, network, optimizer, sizes.largest(), run);
+    add_memory(config, network, optimizer, average ? &*average : nullptr, sizes.largest(), run);
   run.augmentation = describe_augmentation(data.augment());
   run.may_change = changeable(config);
   return run;

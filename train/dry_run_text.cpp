@@ -86,7 +86,7 @@ void add_model(const DryRun& run, Page& page) {
 void add_storage(const DryRun& run, Page& page) {
   page.line("memory", run.memory ? describe_memory(*run.memory) : run.memory_note);
   if (run.memory && !run.memory_note.empty()) page.line("", run.memory_note);
-  page.line("checkpoints", fmt::format("{} in all, {:.1f} MB each, {} kept: {:.1f} MB", run.saves, static_cast<double>(run.checkpoint_bytes) * 1e-6,
+  page.line("checkpoints", fmt::format("{} or more (each new best, too), {:.1f} MB each, {} kept: {:.1f} MB", run.saves, static_cast<double>(run.checkpoint_bytes) * 1e-6,
                                        run.checkpoints, static_cast<double>(run.checkpoint_bytes * run.checkpoints) * 1e-6));
   page.line("evaluations", fmt::format("{}, of {} images", run.evaluations, run.plan.eval_samples));
 }

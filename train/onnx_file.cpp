@@ -60,9 +60,18 @@ void write_constant(const GraphConstant& constant, proto::onnx::Tensor& out) {
   out.set_raw_data(constant.values.data(), constant.values.size() * sizeof(float));
 }
 
+void check_names(const InferenceGraph& graph) {
+  if (graph.input == graph.output)
+    throw UserError(fmt::format("ONNX export: '{}' names both input and output: want two names", graph.input));
+  for (const std::string& name : {graph.input, graph.output})
+    if (graph.constant(name) != nullptr)
+      throw UserError(fmt::format("ONNX export: '{}' is the name of a weight: want another for the graph's input and output", name));
+}
+
 }  // namespace
 
 std::string onnx_bytes(const InferenceGraph& graph, const OnnxOptions& options) {
+  check_names(graph);
   LS_CHECK(options.opset >= kOnnxOldestOpset && options.opset <= kOnnxNewestOpset, fmt::format("opset {}", options.opset));
   proto::onnx::Model model;
   model.set_ir_version(ir_version(options.opset));

@@ -58,7 +58,12 @@ class Trainer {
     position_ = resume_everywhere(session_, folder_ ? folder_->resume_from() : std::nullopt, request.allow_changes, comm_,
                                   [this](const std::string& text) { warn(text); });
     bad_samples_.restore(std::move(position_.bad_samples), comm_);
-    if (bad_samples_.over_budget()) bad_samples_.throw_over_budget("They were met before, and are listed in the checkpoint.");
+    if (bad_samples_.over_budget()) {
+      if (!request.allow_changes) bad_samples_.throw_over_budget("They were met before, and are listed in the checkpoint.");
+      warn(fmt::format("resume: the checkpoint lists {} unreadable samples, data.max_bad_samples allows {}: they are counted anew",
+                       bad_samples_.count(), config_.data().max_bad_samples()));
+      bad_samples_.restore({}, comm_);  // repaired since, perhaps: those that are still bad are met again
+    }
     to_device(session_);
     agree_on_choices(session_, comm);
     if (session_.eval_source) open_evaluation();
@@ -165,6 +170,7 @@ class Trainer {
     if (loader_) {
       take_results(true);
       collect_bad_samples();
+      if (bad_samples_.over_budget()) end_over_budget();
       input_watch_.loader_ends(loader_->stats());
       runner_.reset();  // it may hold batches
     }

@@ -190,10 +190,22 @@ TEST_F(BadSamples, MoreThanTheBudgetEndTheRunAndWhatWasTrainedIsSaved) {
     const CommandResult again = train(1, run_dir, args({"--set", "data.max_bad_samples=1", "--resume", "auto"}));
     EXPECT_EQ(again.exit_code, 65) << again.out << again.err;
     EXPECT_EQ(expect_ok(run(lockstep({"inspect", run_dir, "--digest"}))).out, before);
+    EXPECT_THAT(again.err, HasSubstr("--allow-changes"));
     // With a larger one it is the run that never stopped.
     const std::string whole = digest_after(1, folder_ / ("whole" + std::to_string(ranks)), args({"--set", "data.max_bad_samples=3"}));
     EXPECT_EQ(digest_after(ranks, run_dir, args({"--set", "data.max_bad_samples=3", "--resume", "auto"})), whole);
   }
+}
+
+TEST_F(BadSamples, ARepairedSetGoesOn) {
+  make_data(3);
+  const std::string run_dir = folder_ / "run";
+  EXPECT_EQ(train(1, run_dir, args({"--set", "data.max_bad_samples=1"})).exit_code, 65);
+  fs::remove_all(folder_ / "data");
+  make_data(0);
+  const CommandResult resumed = train(1, run_dir, args({"--set", "data.max_bad_samples=1", "--resume", "auto", "--allow-changes"}));
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_THAT(resumed.out + resumed.err, HasSubstr("counted anew"));
 }
 
 TEST_F(BadSamples, AnUnreadableEvaluationImageEndsTheRunOrCountsAsAMiss) {

@@ -101,7 +101,7 @@ TEST(DryRun, SmallRunsPlanIsExact) {
   EXPECT_EQ(run.plan.total_steps, 40);
   EXPECT_EQ(run.plan.shards_per_rank, 2);
   EXPECT_THAT(run.ranks_allowed, ElementsAre(1, 2, 4));
-  EXPECT_EQ(run.saves, 2);
+  EXPECT_EQ(run.saves, 2);  // one after two epochs, one at the end
   EXPECT_EQ(run.checkpoints, 4) << "three and the best";
   EXPECT_EQ(run.evaluations, 4);
   EXPECT_EQ(run.curve.size(), 64u);

@@ -14,7 +14,8 @@ using config_detail::Leaf;
 using proto::Config;
 
 // A resumed run may change these, and all fields below a group named here: they change where things lie, how fast they
-// go and what is reported, never a weight. Anything not listed determines the training.
+// go and what is reported, never a weight of a resumed run (model.weights is what a fresh run begins with). Anything not listed
+// determines the training.
 constexpr std::string_view kFree[] = {
     "name",
     "run_dir",
