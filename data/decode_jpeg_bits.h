@@ -45,10 +45,11 @@ struct HuffmanTable {
   std::array<std::uint8_t, 17> bits{};     // the definition: number of codes of each length,
   std::array<std::uint8_t, 256> values{};  // and their symbols
   std::array<std::uint16_t, 1 << kLookBits> code{};  // by the next bits: length << 8 | symbol of a code no longer than that; else 0
-  std::array<std::int32_t, 17> last_code{};          // the largest code of each length, or -1
+  std::array<std::int32_t, 17> last_code;            // the largest code of each length, or -1
   std::array<std::int32_t, 17> offset{};             // of a code's symbol: values[offset[length] + code]
 
-  void build();  // from the definition, which libjpeg has checked
+  HuffmanTable() { last_code.fill(-1); }  // as build() makes of an empty definition, which a file may have
+  void build();                           // from the definition, which libjpeg has checked
 };
 
 // Up to two AC coefficients by the next kLookBits, with their values:

@@ -116,10 +116,13 @@ void add_files(const std::string& root, const Container& folder, std::size_t con
   const std::string path = join_path(root, folder.path);
   for_each_item(path, [&](const fs::directory_entry& item, const std::string& name) {
     std::error_code failure;
-    if (!is_image_name(name) || !item.is_regular_file(failure)) return builder.ignore(1);
-    const auto bytes = item.file_size(failure);
-    if (failure) no_input(item.path().string(), failure.message(), "The data must not change while it is in use.");
-    builder.add(builder.class_id(class_of(name)), container, 0, bytes, name);
+    if (!is_image_name(name)) return builder.ignore(1);
+    const auto kind = item.status(failure).type();
+    if (kind == fs::file_type::directory || (!failure && kind != fs::file_type::regular && kind != fs::file_type::not_found)) return builder.ignore(1);
+    // A link to nowhere, or what can't be looked at now, is an image that can't be read: if it were left out, all that
+    // follow would have other numbers.
+    const auto bytes = kind == fs::file_type::regular ? item.file_size(failure) : 0;
+    builder.add(builder.class_id(class_of(name)), container, 0, failure ? 0 : bytes, name);
   });
 }
 

@@ -134,7 +134,7 @@ class ShardReader {
     if (is_image_name(fmt::format("x.{}", extension)) && extension.find('.') == std::string_view::npos) {
       if (image_) bad_sample(fmt::format("two images, {} and {}", image_->name, member.name));
       image_ = member;
-    } else if (extension == "cls" || extension == "json") {
+    } else if (extension == "cls" || (extension == "json" && member.size <= kMaxLabelBytes)) {
       const std::optional<int> label = extension == "cls" ? decimal(content(member)) : json_label(content(member));
       if (extension == "cls" && !label) bad_sample(fmt::format("\"{}\" in {}", content(member).substr(0, 20), member.name));
       if (label && label_ && *label != *label_) bad_sample(fmt::format("two labels, {} and {}", *label_, *label));

@@ -19,7 +19,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::size_t kHeader = 128;
-constexpr std::size_t kMaxInflated = 256u << 20;
+constexpr std::size_t kMaxInflated = 64u << 20;
+constexpr std::size_t kMaxFields = 256;  // of a struct; ImageNet's has 8
 constexpr std::size_t kMaxRecords = 1u << 20;
 enum Type : std::uint32_t { kInt8 = 1, kUint8, kInt16, kUint16, kInt32, kUint32, kSingle, kDouble = 9 };
 enum WideType : std::uint32_t { kInt64 = 12, kUint64, kMatrix, kCompressed, kUtf8, kUtf16 };
@@ -172,6 +173,7 @@ std::vector<MatRecord> read_structs(Reader& matrix, std::size_t count) {
   const auto width = matrix.value<std::int32_t>(width_element.bytes);
   const std::string all = text_of(matrix.next(kInt8, "field names"), matrix);
   if (width < 1 || all.empty() || all.size() % static_cast<std::size_t>(width) != 0) matrix.damaged("field names that make no sense");
+  if (all.size() / static_cast<std::size_t>(width) > kMaxFields) matrix.damaged(fmt::format("more than {} fields", kMaxFields));
   std::vector<std::string> fields;
   for (std::size_t at = 0; at < all.size(); at += static_cast<std::size_t>(width))
     fields.emplace_back(all.substr(at, static_cast<std::size_t>(width)).c_str());  // up to the first zero

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "core/error.h"
@@ -45,13 +46,11 @@ std::string base_name_of(const Source& source, std::int64_t index) {
 
 std::string_view key_of(std::string_view base_name) { return base_name.substr(0, base_name.find('.')); }
 
-// The class's folder in a shard: its name where that is plain, else its number.
-std::string folder_of_class(const Source& source, int label) {
-  const auto names = source.class_names();
-  const auto is_plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; };
-  if (names.empty()) return std::to_string(label);
-  const std::string& name = names[static_cast<std::size_t>(label)];
-  return !name.empty() && std::all_of(name.begin(), name.end(), is_plain) ? name : std::to_string(label);
+// May classes' names be folders in a shard? If one may not, all classes go by number, so that no two meet.
+bool all_plain(std::span<const std::string> names) {
+  const auto plain_char = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; };
+  const auto plain = [&](const std::string& name) { return !name.empty() && std::all_of(name.begin(), name.end(), plain_char); };
+  return !names.empty() && std::all_of(names.begin(), names.end(), plain);
 }
 
 std::string first_line(std::string_view message) { return std::string(message.substr(0, message.find('\n'))); }
@@ -132,7 +131,7 @@ class Packer {
   void write(std::int64_t index, const Item& item) {
     if (!item.fault.empty()) return;
     const int label = source_.label(index);
-    const std::string folder = folder_of_class(source_, label) + "/";
+    const std::string folder = folder_of_class(label) + "/";
     const std::string name = folder + item.base_name, label_name = folder + std::string(key_of(item.base_name)) + ".cls",
                       label_text = std::to_string(label);
     const std::int64_t more =
@@ -155,8 +154,11 @@ class Packer {
     shard_.reset();
   }
 
+  std::string folder_of_class(int label) const { return plain_names_ ? source_.class_names()[static_cast<std::size_t>(label)] : std::to_string(label); }
+
   const Source& source_;
   const PackOptions& options_;
+  const bool plain_names_ = all_plain(source_.class_names());
   const int threads_;
   std::vector<Worker> workers_;
   std::vector<Item> items_;
@@ -170,6 +172,9 @@ void check_keys(const Source& source) {
   int label_before = -1;
   for (std::int64_t i = 0; i < source.size(); ++i) {
     std::string name = base_name_of(source, i);
+    if (name.find('.') != name.rfind('.'))
+      throw UserError(fmt::format("data pack: {}: got a name with several dots, want one: a sample's key ends at the first dot. Rename it.", name),
+                      ExitCode::kData);
     if (source.label(i) == label_before && key_of(name) == key_of(before))
       throw UserError(
           fmt::format("data pack: {} and {} would have one key in a shard, \"{}\": the names of a class's images must differ before the first "
@@ -207,6 +212,8 @@ void make_pack_folder(const std::string& output) {
 
 void write_class_names(const Source& source, const std::string& output) {
   if (source.class_names().empty()) return;
+  const auto* indexed = dynamic_cast<const IndexedSource*>(&source);
+  if (indexed != nullptr && indexed->layout().kind == SourceKind::kWebDataset && indexed->index().numbered) return;  // it had none
   std::string text;
   for (const std::string& name : source.class_names()) text += name + "\n";
   write_whole_file((fs::path(output) / "classes.txt").string(), {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});

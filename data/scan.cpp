@@ -121,7 +121,8 @@ class Scan {
       source.encoded() ? decode(worker, source, split, index, image) : hash_pixels(worker, source, index, image);
     } catch (const Error& error) {  // the bytes themselves could not be had
       if (dynamic_cast<const InternalError*>(&error) != nullptr || error.code() == ExitCode::kUsage) throw;
-      add(ScanKind::kUnavailable, reason_of(error.what(), source.name(index)));
+      const bool too_large = std::string_view(error.what()).find("too large: got") != std::string_view::npos;
+      add(too_large ? ScanKind::kTooLarge : ScanKind::kUnavailable, reason_of(error.what(), source.name(index)));
     }
   }
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -51,6 +52,9 @@ void octal(char* field, int digits, std::int64_t value) {
 }  // namespace
 
 PartialFile::PartialFile(std::string path) : path_(std::move(path)), partial_(path_ + ".partial") {
+  struct stat there = {};
+  if (::stat(path_.c_str(), &there) == 0 && !S_ISREG(there.st_mode))  // a device would be replaced by a file
+    throw UserError(path_ + ": it is there and not a regular file. Name another.", ExitCode::kCantCreate);
   file_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (file_ < 0) throw_errno("open", partial_, errno, ExitCode::kCantCreate);
 }

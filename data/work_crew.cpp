@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/work_crew.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -9,8 +10,11 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "core/error.h"
 
 namespace lockstep {
 namespace {
@@ -25,7 +29,13 @@ class Crew {
   void run(int threads, const std::function<void(std::int64_t)>& tick) {
     busy_ = threads;
     std::vector<std::jthread> crew;
-    for (int worker = 0; worker < threads; ++worker) crew.emplace_back([this, worker] { work(worker); });
+    try {
+      for (int worker = 0; worker < threads; ++worker) crew.emplace_back([this, worker] { work(worker); });
+    } catch (const std::system_error& error) {
+      next_ = count_;  // those that there are end now
+      crew.clear();
+      throw EnvironmentError(fmt::format("starting {} threads: {}", threads, error.what()));
+    }
     std::unique_lock lock(mutex_);
     while (!all_done_.wait_for(lock, kTickInterval, [this] { return busy_ == 0; }))
       if (tick) tick(done_.load());

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <string_view>
 
 #include "core/error.h"
 #include "proto/config.pb.h"
@@ -48,6 +49,7 @@ std::vector<OpenedSplit> open_splits(const DataFlags& flags) {
   std::vector<OpenedSplit> splits;
   int classes = 0;
   std::exception_ptr missing;
+  std::string left_out;
   for (const Split split : {Split::kTrain, Split::kEval}) {
     if (split == Split::kTrain && flags.eval_only) continue;
     try {
@@ -59,9 +61,12 @@ std::vector<OpenedSplit> open_splits(const DataFlags& flags) {
     } catch (const UserError& error) {
       if (error.code() != ExitCode::kNoInput) throw;
       if (!missing) missing = std::current_exception();
+      const bool absent = std::string_view(error.what()).find("Looked for") != std::string_view::npos;
+      if (!absent) left_out += fmt::format("{}: left out: {}\n", split == Split::kTrain ? "train" : "val", error.what());
     }
   }
   if (splits.empty()) std::rethrow_exception(missing);
+  std::fputs(left_out.c_str(), stderr);  // a split that is not there is no error; one of which something is missing should be known
   return splits;
 }
 

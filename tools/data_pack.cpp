@@ -75,7 +75,7 @@ void add_data_pack(CLI::App& data, Run& run) {
   command->add_option("--skip-bad", options.max_skipped, "Leave out up to so many unreadable images")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--threads", options.threads, "Threads; 0: one per processor")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--threads", options.threads, "Threads; 0: one per processor")->check(CLI::Range(0, 1024))->capture_default_str();
   command->add_flag("--json", flags->json, "As one JSON object");
   command->callback([=, &run] {
     run = [=] { return run_pack(*flags); };

@@ -104,8 +104,7 @@ std::string tsv_field(const std::string& text) {
   return out;
 }
 
-void write_tsv(const Result& result, const std::string& path) {
-  PartialFile file(path);
+void write_tsv(const Result& result, PartialFile& file) {
   const auto write = [&](const std::string& text) { file.write({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}); };
   std::string text = "kind\tunreadable\tsplit\tindex\tname\treason\n";
   for (const ScanFinding& finding : result.report.findings) {
@@ -124,6 +123,8 @@ int run_scan(const Flags& flags) {
   std::vector<const Source*> sources;
   for (const OpenedSplit& split : splits) sources.push_back(split.source.get());
   ScanOptions options = flags.options;
+  std::optional<PartialFile> table;  // before hours of work
+  if (!flags.report.empty()) table.emplace(flags.report);
   const double begin = seconds_now();
   const ScanReport report = [&] {
     ProgressLine line("scan");
@@ -131,8 +132,8 @@ int run_scan(const Flags& flags) {
     return scan(sources, options);
   }();
   const Result result{splits, sources, report, seconds_now() - begin, crew_size(options.threads)};
-  if (!flags.report.empty()) write_tsv(result, flags.report);
   flags.json ? print_json(result) : print_text(result);
+  if (table) write_tsv(result, *table);
   return static_cast<int>(report.unreadable() > 0 ? ExitCode::kData : ExitCode::kOk);
 }
 
@@ -142,7 +143,7 @@ void add_data_scan(CLI::App& data, Run& run) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = data.add_subcommand("scan", "Decode every image once; list what is unreadable (exit code 65), odd or there twice");
   add_data_options(*command, flags->data);
-  command->add_option("--threads", flags->options.threads, "Threads; 0: one per processor")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--threads", flags->options.threads, "Threads; 0: one per processor")->check(CLI::Range(0, 1024))->capture_default_str();
   command->add_option("--report", flags->report, "Write all findings to this file, tab-separated");
   command->add_flag("--json", flags->json, "As one JSON object");
   command->callback([=, &run] {

@@ -303,6 +303,31 @@ TEST(DecodeRegion, TablesOfOneImageAreNotUsedForTheNext) {
   EXPECT_NE(full, alone);
 }
 
+// AC tables without a code, which libjpeg lets pass, and data of zeros: bad for a fresh thread as for one that has decoded before.
+TEST(DecodeRegion, AnEmptyTableIsBadForEveryThread) {
+  const Bytes bytes = encode({.name = "grey", .components = 1}, 8, 8);
+  Bytes empty(bytes.begin(), bytes.begin() + 2);
+  for (std::size_t at = 2; at + 4 <= bytes.size();) {
+    const std::size_t length = std::size_t{2} + bytes[at + 2] * 256u + bytes[at + 3];
+    const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(at);
+    if (bytes[at + 1] == 0xc4 && bytes[at + 4] >> 4 == 1) {
+      empty.insert(empty.end(), {0xff, 0xc4, 0, 19, bytes[at + 4]});
+      empty.insert(empty.end(), 16, 0);
+    } else {
+      empty.insert(empty.end(), begin, begin + static_cast<std::ptrdiff_t>(length));
+    }
+    if (bytes[at + 1] == 0xda) break;
+    at += length;
+  }
+  empty.insert(empty.end(), 8, 0);
+  empty.insert(empty.end(), {0xff, 0xd9});
+  const Window window{0, 0, 8, 8};
+  ReadScratch fresh, used;
+  ASSERT_EQ(outcome(bytes, window, used).find("bad image"), std::string::npos);
+  EXPECT_NE(outcome(empty, window, fresh).find("bad image"), std::string::npos);
+  EXPECT_EQ(outcome(empty, window, used), outcome(empty, window, fresh));
+}
+
 TEST(DecodeRegion, WhatChooseThrowsArrives) {
   ReadScratch scratch;
   const auto choose = [](int, int) -> Window { throw UserError("not this one"); };

@@ -63,6 +63,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static ReadScratch whole_scratch, region_scratch;
   Image whole;
   const bool good = test::decodes(bytes, whole_scratch, whole);
+  {
+    ReadScratch fresh;  // what was decoded before may not matter
+    Image again;
+    fuzz_check(test::decodes(bytes, fresh, again) == good);
+  }
   if (good) fuzz_check(whole.height == facts.height && whole.width == facts.width);
   Window wanted;
   try {

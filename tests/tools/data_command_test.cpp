@@ -78,6 +78,7 @@ TEST_F(DataCommand, ScanListsExactlyTheBadImages) {
   }
   fs::create_directories(folder_ / "set/train/c1/folder.jpg");
   fs::create_symlink("nowhere", folder_ / "set/train/c1/dangling.jpg");
+  wanted.insert("dangling.jpg unavailable");
   const CommandResult result = data({"scan", folder_ / "set", "--json", "--report", folder_ / "report.tsv"});
   EXPECT_EQ(result.exit_code, 65) << result.err;
   const json out = json::parse(result.out);
