@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL_NETS = {
     "fashion": ["--config", "configs/fashion_mnist.pbtxt", "--set", "data.source=SYNTHETIC", "--set", "data.height=28", "--set", "data.width=28",
                 "--set", "data.channels=1", "--set", "data.synthetic.size=4096"],
-    "cifar20": ["--config", "configs/cifar10.pbtxt", "--set", "data.source=SYNTHETIC", "--set", "data.height=32", "--set", "data.width=32",
+    "cifar20": ["--config", "configs/cifar10_resnet20.pbtxt", "--set", "data.source=SYNTHETIC", "--set", "data.height=32", "--set", "data.width=32",
                 "--set", "data.channels=3", "--set", "data.synthetic.size=4096"],
 }
 SMALL_BATCH = 128  # images a step of the small nets' configs, over all ranks

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PyTorch's training step of the small ResNets (6n + 2 layers, models/resnet.cpp) on the CPU: prints images per second as JSON.
 
-`fashion`: what configs/fashion_mnist.pbtxt trains (resnet14, 28x28x1, 128 images a step); `cifar20`: configs/cifar10.pbtxt
+`fashion`: what configs/fashion_mnist.pbtxt trains (resnet14, 28x28x1, 128 images a step); `cifar20`: configs/cifar10_resnet20.pbtxt
 (resnet20, 32x32x3, 128 images a step). The same layers, batch and SGD; images are made once, without augmentation.
 
   python3 bench/peers/small_step.py --net fashion --batch 64 --ranks 2 --mode eager

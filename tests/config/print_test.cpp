@@ -163,7 +163,7 @@ TEST(ConfigDocs, CommittedReferenceIsTheGeneratedOne) {
 }
 
 TEST(ConfigRecipes, AllAreValid) {
-  for (const char* name : {"fashion_mnist", "cifar10", "resnet50_synthetic", "resnet50_goyal_256"}) {
+  for (const char* name : {"fashion_mnist", "cifar10", "cifar10_resnet20", "resnet50_synthetic", "resnet50_goyal_256"}) {
     const std::string path = std::string("configs/") + name + ".pbtxt";
     EXPECT_NO_THROW(validate(parse_config(source_file(path), path, {flag_override("data.path", "/data", "--data")})))
         << path;
