@@ -215,8 +215,10 @@ const std::vector<std::string> kRecipe{"data.augment.mix.mixup_alpha=0.4", "data
 
 std::vector<double> elements(const std::vector<NamedTensor>& tensors) {
   std::vector<double> list;
-  for (const NamedTensor& each : tensors)
-    for (const float value : to_host(each.tensor).host<float>()) list.push_back(static_cast<double>(value));
+  for (const NamedTensor& each : tensors) {
+    const Tensor host = to_host(each.tensor);
+    for (const float value : host.host<float>()) list.push_back(static_cast<double>(value));
+  }
   return list;
 }
 
