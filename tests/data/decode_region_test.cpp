@@ -74,39 +74,20 @@ Bytes picture(int height, int width, int components, std::uint32_t seed) {
 Bytes encode(const Kind& kind, int height, int width, std::uint32_t seed = 7) {
   const std::size_t count = static_cast<std::size_t>(height) * width * kind.components;
   const Bytes pixels = kind.noise ? test::pattern(seed, count) : picture(height, width, kind.components, seed);
-  jpeg_compress_struct info;
-  jpeg_error_mgr errors;
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &out, &size);
-  info.image_height = static_cast<unsigned>(height), info.image_width = static_cast<unsigned>(width);
-  info.input_components = kind.components;
-  info.in_color_space = kind.components == 1 ? JCS_GRAYSCALE : kind.components == 3 ? JCS_RGB : JCS_CMYK;
-  jpeg_set_defaults(&info);
-  if (kind.rgb) jpeg_set_colorspace(&info, JCS_RGB);
-  jpeg_set_quality(&info, kind.quality, TRUE);
-  for (int c = 0; c < kind.components; ++c) {
-    const bool full = c == 0 || c == 3;
-    info.comp_info[c].h_samp_factor = full ? kind.h : 1, info.comp_info[c].v_samp_factor = full ? kind.v : 1;
-  }
-  info.restart_interval = kind.restart;
-  info.arith_code = kind.arithmetic;
-  info.optimize_coding = kind.optimised;
-  if (kind.progressive) jpeg_simple_progression(&info);
   const jpeg_scan_info scans[3] = {{1, {0}, 0, 63, 0, 0}, {1, {1}, 0, 63, 0, 0}, {1, {2}, 0, 63, 0, 0}};
-  if (kind.separate) info.scan_info = scans, info.num_scans = 3;
-  jpeg_start_compress(&info, TRUE);
-  while (info.next_scanline < info.image_height) {
-    JSAMPROW row = const_cast<std::uint8_t*>(pixels.data()) + static_cast<std::size_t>(info.next_scanline) * width * kind.components;
-    jpeg_write_scanlines(&info, &row, 1);
-  }
-  jpeg_finish_compress(&info);
-  jpeg_destroy_compress(&info);
-  Bytes bytes(out, out + size);
-  std::free(out);
-  return bytes;
+  return test::jpeg_of(pixels, height, width, kind.components, [&](jpeg_compress_struct& info) {
+    if (kind.rgb) jpeg_set_colorspace(&info, JCS_RGB);
+    jpeg_set_quality(&info, kind.quality, TRUE);
+    for (int c = 0; c < kind.components; ++c) {
+      const bool full = c == 0 || c == 3;
+      info.comp_info[c].h_samp_factor = full ? kind.h : 1, info.comp_info[c].v_samp_factor = full ? kind.v : 1;
+    }
+    info.restart_interval = kind.restart;
+    info.arith_code = kind.arithmetic;
+    info.optimize_coding = kind.optimised;
+    if (kind.progressive) jpeg_simple_progression(&info);
+    if (kind.separate) info.scan_info = scans, info.num_scans = 3;
+  });
 }
 
 // As libjpeg decodes it by itself; CMYK is left to decode_image, whose inks tests/golden/images.txt checks.

@@ -32,29 +32,7 @@ Bytes zeros(std::size_t count) { return Bytes(count, 0); }
 Bytes jpeg_with(std::uint32_t seed, const std::function<void(jpeg_compress_struct&)>& tweak, int height = kHeight, int width = kWidth) {
   Bytes pixels = pattern(seed, std::size_t{3} * height * width);
   for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(i / 7 + pixels[i] / 16 + seed * 31);
-  jpeg_compress_struct info;
-  jpeg_error_mgr errors;
-  info.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&info);
-  unsigned char* out = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&info, &out, &size);
-  info.image_height = static_cast<unsigned>(height);
-  info.image_width = static_cast<unsigned>(width);
-  info.input_components = 3;
-  info.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&info);
-  tweak(info);
-  jpeg_start_compress(&info, TRUE);
-  while (info.next_scanline < info.image_height) {
-    JSAMPROW row = pixels.data() + std::size_t{3} * info.next_scanline * width;
-    jpeg_write_scanlines(&info, &row, 1);
-  }
-  jpeg_finish_compress(&info);
-  jpeg_destroy_compress(&info);
-  Bytes bytes(out, out + size);
-  std::free(out);
-  return bytes;
+  return jpeg_of(pixels, height, width, 3, tweak);
 }
 
 Bytes jpeg(std::uint32_t seed) {

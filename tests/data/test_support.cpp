@@ -149,10 +149,7 @@ std::vector<jpeg_scan_info> many_scans() {
 
 }  // namespace
 
-Bytes make_jpeg(JpegKind kind, int height, int width, std::uint32_t seed) {
-  const bool inks = kind == JpegKind::kCmyk || kind == JpegKind::kYcck;
-  const int channels = inks ? 4 : kind == JpegKind::kGrey || kind == JpegKind::kManyScans ? 1 : 3;
-  Bytes pixels = picture(height, width, channels, seed);
+Bytes jpeg_of(const Bytes& pixels, int height, int width, int components, const std::function<void(jpeg_compress_struct&)>& tweak) {
   jpeg_compress_struct info;
   jpeg_error_mgr errors;
   info.err = jpeg_std_error(&errors);
@@ -162,19 +159,13 @@ Bytes make_jpeg(JpegKind kind, int height, int width, std::uint32_t seed) {
   jpeg_mem_dest(&info, &out, &size);
   info.image_height = static_cast<unsigned>(height);
   info.image_width = static_cast<unsigned>(width);
-  info.input_components = channels;
-  info.in_color_space = inks ? JCS_CMYK : channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  info.input_components = components;
+  info.in_color_space = components == 1 ? JCS_GRAYSCALE : components == 3 ? JCS_RGB : JCS_CMYK;
   jpeg_set_defaults(&info);
-  if (kind == JpegKind::kYcck) jpeg_set_colorspace(&info, JCS_YCCK);
-  if (kind == JpegKind::kRgb) jpeg_set_colorspace(&info, JCS_RGB);
-  if (inks) info.write_Adobe_marker = TRUE;
-  if (kind == JpegKind::kProgressive) jpeg_simple_progression(&info);
-  if (kind == JpegKind::kArithmetic) info.arith_code = TRUE;
-  const std::vector<jpeg_scan_info> scans = kind == JpegKind::kManyScans ? many_scans() : std::vector<jpeg_scan_info>{};
-  if (!scans.empty()) info.scan_info = scans.data(), info.num_scans = static_cast<int>(scans.size());
+  tweak(info);
   jpeg_start_compress(&info, TRUE);
   while (info.next_scanline < info.image_height) {
-    JSAMPROW row = pixels.data() + static_cast<std::size_t>(info.next_scanline) * width * channels;
+    JSAMPROW row = const_cast<std::uint8_t*>(pixels.data()) + static_cast<std::size_t>(info.next_scanline) * width * components;
     jpeg_write_scanlines(&info, &row, 1);
   }
   jpeg_finish_compress(&info);
@@ -182,6 +173,20 @@ Bytes make_jpeg(JpegKind kind, int height, int width, std::uint32_t seed) {
   Bytes bytes(out, out + size);
   std::free(out);
   return bytes;
+}
+
+Bytes make_jpeg(JpegKind kind, int height, int width, std::uint32_t seed) {
+  const bool inks = kind == JpegKind::kCmyk || kind == JpegKind::kYcck;
+  const int channels = inks ? 4 : kind == JpegKind::kGrey || kind == JpegKind::kManyScans ? 1 : 3;
+  const std::vector<jpeg_scan_info> scans = kind == JpegKind::kManyScans ? many_scans() : std::vector<jpeg_scan_info>{};
+  return jpeg_of(picture(height, width, channels, seed), height, width, channels, [&](jpeg_compress_struct& info) {
+    if (kind == JpegKind::kYcck) jpeg_set_colorspace(&info, JCS_YCCK);
+    if (kind == JpegKind::kRgb) jpeg_set_colorspace(&info, JCS_RGB);
+    if (inks) info.write_Adobe_marker = TRUE;
+    if (kind == JpegKind::kProgressive) jpeg_simple_progression(&info);
+    if (kind == JpegKind::kArithmetic) info.arith_code = TRUE;
+    if (!scans.empty()) info.scan_info = scans.data(), info.num_scans = static_cast<int>(scans.size());
+  });
 }
 
 Bytes make_png(int colour, int depth, int height, int width, bool interlaced, std::uint32_t seed) {

@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "data/source.h"
 
+struct jpeg_compress_struct;
+
 namespace lockstep::test {
 
 using Bytes = std::vector<std::uint8_t>;
@@ -47,6 +49,10 @@ std::string sample_images();  // a folder with train/ of real photos; empty when
 Bytes idx(std::initializer_list<std::uint32_t> extents, const Bytes& values);
 // `count` records with labels i % 10 and pixels by pattern(i).
 Bytes cifar(std::int64_t count);
+
+// (height, width, components) as a JPEG with libjpeg's defaults, but for what `tweak` sets before it begins; 1 component is grey,
+// 3 are RGB, 4 CMYK.
+Bytes jpeg_of(const Bytes& pixels, int height, int width, int components, const std::function<void(jpeg_compress_struct&)>& tweak);
 
 enum class JpegKind : std::uint8_t { kYcc, kRgb, kGrey, kCmyk, kYcck, kProgressive, kArithmetic, kManyScans };
 Bytes make_jpeg(JpegKind kind, int height, int width, std::uint32_t seed = 1);
