@@ -46,7 +46,7 @@ def run_case(args, network, folder):
     parts = train(args, network, settings, folder / f"{network}-parts", "--resume", "auto")
     loss = last_loss(folder / f"{network}-whole")
     good = loss < MOST_LOSS and whole["top1"] == 100 and parts["digest"] == whole["digest"]
-    print(f"{network}: {whole['total_steps']} steps in {seconds:.0f} s, loss {loss:.4f}, {whole['top1']:.2f} % of {whole['images']} photos, digest {whole['digest']}, "
+    print(f"{network}: {whole['total_steps']} steps in {seconds:.0f} s, loss {loss:.4f}, {whole['top1']:.2f} % of {whole['eval_images']} photos, digest {whole['digest']}, "
           f"stopped at step {middle} and resumed: {parts['digest']}: {'good' if good else 'FAILED'}", flush=True)
     return good
 

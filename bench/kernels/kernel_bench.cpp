@@ -81,7 +81,7 @@ void bench_convolutions(Kernels& kernels, DnnlAdapter& dnnl, const char* net, st
                         .q = y_shape[3], .stride_h = l.stride, .stride_w = l.stride, .pad_h = pad, .pad_w = pad};
     fmt::print("  {:4}->{:4} {}x{} s{} {:3}^2 x{}: {:4.0f} {:4.0f} {:4.0f}  ", l.c, l.k, l.kernel, l.kernel, l.stride, l.size, l.count,
                flop / t[0] * 1e-9, flop / t[1] * 1e-9, flop / t[2] * 1e-9);
-    if (Winograd::wins(problem)) {  // all in FLOP of the direct sums
+    if (Winograd::wins(problem, bf16_products())) {  // all in FLOP of the direct sums
       const double forward = seconds([&] { dnnl.convolution(problem, x.ptr(), w.ptr(), nullptr, y.ptr()); });
       problem.pass = ConvPass::kBackwardData;
       const double data = seconds([&] { dnnl.convolution_backward_data(problem, y.ptr(), w.ptr(), x.ptr()); });

@@ -192,11 +192,19 @@ std::string DnnlAdapter::implementation(const ConvProblem& problem) {
 std::string DnnlAdapter::implementation(const MatmulProblem& problem) { return impl_->implementation(impl_->matmuls, problem); }
 std::uint64_t DnnlAdapter::primitives_created() const { return impl_->created; }
 
-bool bf16_is_fast() { return may_use(dnnl::cpu_isa::avx512_core_bf16); }
+Bf16Products bf16_products() {
+  if (may_use(dnnl::cpu_isa::avx512_core_amx)) return Bf16Products::kTiles;
+  return may_use(dnnl::cpu_isa::avx512_core_bf16) ? Bf16Products::kVectors : Bf16Products::kConverted;
+}
+
+bool bf16_is_fast() { return bf16_products() != Bf16Products::kConverted; }
 
 std::string bf16_support() {
-  if (may_use(dnnl::cpu_isa::avx512_core_amx)) return "AMX";
-  if (may_use(dnnl::cpu_isa::avx512_core_bf16)) return "AVX512-BF16";
+  switch (bf16_products()) {
+    case Bf16Products::kTiles: return "AMX";
+    case Bf16Products::kVectors: return "AVX512-BF16";
+    case Bf16Products::kConverted: break;
+  }
   return "converted: f32 kernels";
 }
 

@@ -14,11 +14,15 @@
 
 namespace lockstep {
 
-// How bf16 products are computed here, by processor and by what ONEDNN_MAX_CPU_ISA allows, best first: "AMX",
-// "AVX512-BF16" or "converted: f32 kernels" (operands widened to f32, results rounded; slower than f32 itself). For the
-// user's eyes.
-std::string bf16_support();
-bool bf16_is_fast();  // the first two
+// How bf16 products are computed here, by processor and by what ONEDNN_MAX_CPU_ISA allows.
+enum class Bf16Products : std::uint8_t {
+  kTiles,      // AMX
+  kVectors,    // AVX512-BF16
+  kConverted,  // operands widened to f32, results rounded: slower than f32 itself
+};
+Bf16Products bf16_products();
+std::string bf16_support();  // for the user's eyes: "AMX", "AVX512-BF16" or "converted: f32 kernels"
+bool bf16_is_fast();         // not converted
 
 class DnnlAdapter {
  public:

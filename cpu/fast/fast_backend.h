@@ -80,9 +80,10 @@ class FastKernels final : public Kernels {
   void channel_sums(const T* x, std::int64_t n, std::int64_t channels, double* sums) const;
   double squared_sum(const float* x, std::int64_t n) const;
 
-  // Our own f32 convolutions: true if one of them took the call.
-  bool own_forward(const ConvProblem&, const float* x, const ConvNorm&, const float* w, const float* bias, float* y) const;
-  bool own_backward_filter(const ConvProblem&, const float* x, const ConvNorm&, const float* dy, float* dw, GradMode) const;
+  // Our own convolutions that may normalise x as they read it: true if one of them took the call.
+  bool own_forward(const ConvProblem&, ConstView x, const ConvNorm&, ConstView w, const float* bias, View y) const;
+  bool own_backward_filter(const ConvProblem&, ConstView x, const ConvNorm&, ConstView dy, View dw, GradMode) const;
+  bool winograd_wins(const ConvProblem& problem) const { return options_.winograd && Winograd::wins(problem, bf16_products_); }
 
   FastOptions options_;
   int threads_;
@@ -91,6 +92,7 @@ class FastKernels final : public Kernels {
   DnnlAdapter dnnl_;
   Winograd winograd_{simd_, threads_};
   PointwiseConv pointwise_{simd_, threads_};
+  Bf16Products bf16_products_ = bf16_products();
   const simd::AmxKernels* amx_ = select_amx_kernels();  // null: oneDNN does it
 };
 

@@ -1,5 +1,5 @@
-// FastKernels: convolution. f32: Winograd or our own matrix products where they win; bf16: AMX kernels of our own where they
-// win; oneDNN for all else.
+// FastKernels: convolution. Winograd (f32, and bf16 without AMX) and f32 matrix products of our own where they win; bf16:
+// AMX kernels of our own where they win; oneDNN for all else.
 // SPDX-License-Identifier: Apache-2.0
 #include "core/error.h"
 #include "cpu/fast/amx_data_gradient.h"
@@ -24,26 +24,27 @@ ConvNorm conv_norm(const NormVectors& norm) {
 
 }  // namespace
 
-bool FastKernels::own_forward(const ConvProblem& problem, const float* x, const ConvNorm& norm, const float* w,
-                              const float* bias, float* y) const {
-  if (options_.winograd && Winograd::wins(problem)) {
-    winograd_.forward(problem, x, norm, w, bias, y);
+bool FastKernels::own_forward(const ConvProblem& problem, ConstView x, const ConvNorm& norm, ConstView w, const float* bias, View y) const {
+  if (winograd_wins(problem)) {
+    with_storage(x.dtype, [&]<class T>() { winograd_.forward(problem, elements<T>(x), norm, elements<T>(w), bias, elements<T>(y)); });
     return true;
   }
   if (!pointwise_.wins(problem, norm.mean != nullptr)) return false;
-  pointwise_.forward(problem, x, norm, w, bias, y);
+  pointwise_.forward(problem, x.data<float>(), norm, w.data<float>(), bias, y.data<float>());
   return true;
 }
 
-bool FastKernels::own_backward_filter(const ConvProblem& problem, const float* x, const ConvNorm& norm, const float* dy,
-                                      float* dw, GradMode mode) const {
+bool FastKernels::own_backward_filter(const ConvProblem& problem, ConstView x, const ConvNorm& norm, ConstView dy, View dw, GradMode mode) const {
   const bool accumulate = mode == GradMode::kAccumulate;
-  if (options_.winograd && Winograd::wins(problem)) {
-    winograd_.backward_filter(problem, x, norm, dy, dw, accumulate);
+  float* gradient = dw.data<float>();
+  if (winograd_wins(problem)) {
+    with_storage(x.dtype, [&]<class T>() {
+      winograd_.backward_filter(problem, elements<T>(x), norm, elements<T>(dy), gradient, accumulate);
+    });
     return true;
   }
   if (!pointwise_.wins(problem, norm.mean != nullptr)) return false;
-  pointwise_.backward_filter(problem, x, norm, dy, dw, accumulate);
+  pointwise_.backward_filter(problem, x.data<float>(), norm, dy.data<float>(), gradient, accumulate);
   return true;
 }
 
@@ -51,25 +52,21 @@ void FastKernels::conv2d_forward(Stream stream, ConstView x, ConstView w, ConstV
   if (!runs_here("conv2d_forward", x.dtype)) return reference_->conv2d_forward(stream, x, w, bias, params, y);
   const ConvProblem problem = conv_problem(ConvPass::kForward, x.shape, w.shape, y.shape, params, static_cast<bool>(bias), x.dtype);
   const float* added = bias ? bias.data<float>() : nullptr;
-  if (x.dtype == DType::kF32 && own_forward(problem, x.data<float>(), {}, w.data<float>(), added, y.data<float>())) return;
+  if (own_forward(problem, x, {}, w, added, y)) return;
   dnnl_.convolution(problem, x.ptr, w.ptr, added, y.ptr);
 }
 
 void FastKernels::norm_conv2d_forward(Stream stream, ConstView x, const NormVectors& norm, ConstView w,
                                       const Conv2dParams& params, View y) {
   const ConvProblem problem = conv_problem(ConvPass::kForward, x.shape, w.shape, y.shape, params, false, x.dtype);
-  if (x.dtype == DType::kF32 &&
-      own_forward(problem, x.data<float>(), conv_norm(norm), w.data<float>(), nullptr, y.data<float>()))
-    return;
+  if (x.dtype != DType::kF64 && own_forward(problem, x, conv_norm(norm), w, nullptr, y)) return;
   Kernels::norm_conv2d_forward(stream, x, norm, w, params, y);
 }
 
 void FastKernels::norm_conv2d_backward_filter(Stream stream, ConstView x, const NormVectors& norm, ConstView dy,
                                               const Conv2dParams& params, View dw, GradMode mode) {
   const ConvProblem problem = conv_problem(ConvPass::kBackwardFilter, x.shape, dw.shape, dy.shape, params, false, x.dtype);
-  if (x.dtype == DType::kF32 &&
-      own_backward_filter(problem, x.data<float>(), conv_norm(norm), dy.data<float>(), dw.data<float>(), mode))
-    return;
+  if (x.dtype != DType::kF64 && own_backward_filter(problem, x, conv_norm(norm), dy, dw, mode)) return;
   Kernels::norm_conv2d_backward_filter(stream, x, norm, dy, params, dw, mode);
 }
 
@@ -80,8 +77,8 @@ void FastKernels::conv2d_backward_data(Stream stream, ConstView dy, ConstView w,
     return reference_->conv2d_backward_data(stream, dy, w, params, dx, mode);
   const ConvProblem problem = conv_problem(ConvPass::kBackwardData, dx.shape, w.shape, dy.shape, params, false, dy.dtype);
   const bool accumulate = mode == GradMode::kAccumulate;
-  if (options_.winograd && Winograd::wins(problem))
-    return winograd_.backward_data(problem, dy.data<float>(), w.data<float>(), dx.data<float>(), accumulate);
+  if (winograd_wins(problem))
+    return with_storage(dx.dtype, [&]<class T>() { winograd_.backward_data(problem, elements<T>(dy), elements<T>(w), elements<T>(dx), accumulate); });
   if (pointwise_.wins(problem, accumulate))
     return pointwise_.backward_data(problem, dy.data<float>(), w.data<float>(), dx.data<float>(), accumulate);
   if (amx_ != nullptr && amx_data_supports(problem) && amx_data_wins(problem, accumulate))
@@ -97,7 +94,7 @@ void FastKernels::conv2d_backward_filter(Stream stream, ConstView x, ConstView d
   if (!runs_here("conv2d_backward_filter", x.dtype))
     return reference_->conv2d_backward_filter(stream, x, dy, params, dw, mode);
   const ConvProblem problem = conv_problem(ConvPass::kBackwardFilter, x.shape, dw.shape, dy.shape, params, false, dy.dtype);
-  if (x.dtype == DType::kF32 && own_backward_filter(problem, x.data<float>(), {}, dy.data<float>(), dw.data<float>(), mode)) return;
+  if (own_backward_filter(problem, x, {}, dy, dw, mode)) return;
   if (amx_ != nullptr && amx_filter_supports(problem) && amx_filter_wins(problem))
     return amx_filter_gradient(*amx_, threads_, problem, x.data<bf16>(), dy.data<bf16>(), dw.data<float>(),
                                mode == GradMode::kAccumulate);

@@ -78,6 +78,9 @@ struct Machine {
   const simd::SimdKernels& simd;
   int threads;
 
+  template <class T>
+  const simd::WinogradTransforms<T>& transforms() const { return simd.winograd.transforms<T>(); }
+
   // Columns of a panel of B: what gemm takes, or less where that would be mostly padding.
   std::int64_t panel_of(std::int64_t columns) const {
     const std::int64_t panel = simd.packed_size(1, 1);
@@ -92,12 +95,13 @@ struct Machine {
 };
 
 // What forward and data gradient share: input windows at x, outputs at y; U's rows are x's channels, its columns y's.
+template <class T>
 struct Layer {
   simd::WinogradGrid in, out;
-  const float* x;
+  const T* x;
   PaddedVectors norm, bias;
-  simd::WinogradFilter filter;  // without memory for U
-  float* y;
+  simd::WinogradFilter<T> filter;  // without memory for U
+  T* y;
   bool accumulate;
   std::int64_t tiles;
 
@@ -106,8 +110,9 @@ struct Layer {
 };
 
 // The 36 products of `m` rows of V, from row 0 and column `start` on, with U.
+template <class T>
 void multiply_points(const Machine& machine, const simd::WinogradPlanes& v, std::int64_t start, std::int64_t rows,
-                     const simd::WinogradFilter& u, const simd::WinogradPlanes& m, bool accumulate) {
+                     const simd::WinogradFilter<T>& u, const simd::WinogradPlanes& m, bool accumulate) {
   for (std::int64_t p = 0; p < kPoints; ++p)
     machine.multiply({.a = v.data + p * v.point + start, .a_row = v.panel, .a_col = 1, .b = u.packed + p * u.point, .b_row = 0,
                       .c = m.data + p * m.point, .c_row = m.panel, .m = rows, .n = u.rotate ? u.c : u.k, .k = u.rotate ? u.k : u.c,
@@ -116,30 +121,32 @@ void multiply_points(const Machine& machine, const simd::WinogradPlanes& v, std:
 }
 
 // One block of tiles, from x to y. Scratch: the block's V and M.
-void run_tiles(const Machine& machine, const Layer& layer, const simd::WinogradFilter& u, std::int64_t begin, std::int64_t end,
+template <class T>
+void run_tiles(const Machine& machine, const Layer<T>& layer, const simd::WinogradFilter<T>& u, std::int64_t begin, std::int64_t end,
                float* scratch) {
   const std::int64_t in_width = layer.in_width(), out_width = layer.out_width();
   const simd::WinogradPlanes v{.data = scratch, .point = point_step((end - begin) * in_width), .panel = in_width, .panel_step = 0};
   const simd::WinogradPlanes m{.data = scratch + kPoints * v.point, .point = point_step((end - begin) * out_width),
                                .panel = out_width, .panel_step = 0};
-  machine.simd.winograd.input(layer.in, layer.x, layer.norm[0], layer.norm[1], layer.norm[2], v, begin, end);
+  machine.transforms<T>().input(layer.in, layer.x, layer.norm[0], layer.norm[1], layer.norm[2], v, begin, end);
   multiply_points(machine, v, 0, end - begin, u, m, false);
-  machine.simd.winograd.output(layer.out, m, layer.bias[0], layer.y, layer.accumulate, begin, end);
+  machine.transforms<T>().output(layer.out, m, layer.bias[0], layer.y, layer.accumulate, begin, end);
 }
 
 // All of U first, then blocks of tiles whose V and M stay in the L2 cache if it is large enough for a good block.
-void run_by_tiles(const Machine& machine, const Layer& layer) {
+template <class T>
+void run_by_tiles(const Machine& machine, const Layer<T>& layer) {
   const std::int64_t in_width = layer.in_width(), out_width = layer.out_width();
   const bool u_stays = kPoints * in_width * out_width <= kCacheFloats;
   const std::int64_t most = u_stays ? kCacheFloats / (kPoints * (in_width + out_width)) : kReuse;
   const std::int64_t block = even_blocks(layer.tiles, std::min(most, (layer.tiles + machine.threads - 1) / machine.threads));
   const std::int64_t blocks = (layer.tiles + block - 1) / block, each = (blocks + machine.threads - 1) / machine.threads;
   const std::int64_t block_floats = kPoints * (point_step(block * in_width) + point_step(block * out_width));
-  simd::WinogradFilter u = layer.filter;
+  simd::WinogradFilter<T> u = layer.filter;
   u.point = point_step(round_up(layer.out.c, u.panel) * layer.in.c);
   Tensor packed = float_scratch(kPoints * u.point), scratch = float_scratch(machine.threads * block_floats);
   u.packed = floats(packed);
-  parallel_chunks(machine.threads, layer.out.c, kSquare, [&](auto begin, auto end) { machine.simd.winograd.filter(u, begin, end); });
+  parallel_chunks(machine.threads, layer.out.c, kSquare, [&](auto begin, auto end) { machine.transforms<T>().filter(u, begin, end); });
   parallel_for(machine.threads, machine.threads, [&](std::int64_t thread) {
     for (std::int64_t b = thread * each; b < std::min(blocks, (thread + 1) * each); ++b)
       run_tiles(machine, layer, u, b * block, std::min(layer.tiles, (b + 1) * block), floats(scratch) + thread * block_floats);
@@ -147,9 +154,10 @@ void run_by_tiles(const Machine& machine, const Layer& layer) {
 }
 
 // kSquare columns of the output, from V to y. Scratch: a chunk of U, M.
-void run_columns(const Machine& machine, const Layer& layer, const simd::WinogradPlanes& v, std::int64_t begin, std::int64_t end,
+template <class T>
+void run_columns(const Machine& machine, const Layer<T>& layer, const simd::WinogradPlanes& v, std::int64_t begin, std::int64_t end,
                  float* scratch) {
-  simd::WinogradFilter u = layer.filter;
+  simd::WinogradFilter<T> u = layer.filter;
   u.packed = scratch;
   u.point = point_step(kSquare * kDepthChunk);
   (u.rotate ? u.c : u.k) = end - begin;
@@ -158,17 +166,18 @@ void run_columns(const Machine& machine, const Layer& layer, const simd::Winogra
   for (std::int64_t start = 0; start < layer.in.c; start += kDepthChunk) {
     (u.rotate ? u.k : u.c) = std::min(kDepthChunk, layer.in.c - start);
     u.filter = layer.filter.filter + (u.rotate ? start * 9 * u.pitch + begin : begin * 9 * u.pitch + start);
-    machine.simd.winograd.filter(u, 0, end - begin);
+    machine.transforms<T>().filter(u, 0, end - begin);
     multiply_points(machine, v, start, layer.tiles, u, m, start > 0);
   }
   simd::WinogradGrid out = layer.out;
   out.c = end - begin;
-  machine.simd.winograd.output(out, m, layer.bias ? layer.bias[0] + begin : nullptr, layer.y + begin, layer.accumulate, 0,
+  machine.transforms<T>().output(out, m, layer.bias ? layer.bias[0] + begin : nullptr, layer.y + begin, layer.accumulate, 0,
                                layer.tiles);
 }
 
 // Few tiles and large filters: U, larger than anything else, is made in parts that never leave the cache.
-void run_by_columns(const Machine& machine, const Layer& layer) {
+template <class T>
+void run_by_columns(const Machine& machine, const Layer<T>& layer) {
   const std::int64_t width = layer.in_width(), groups = (layer.out.c + kSquare - 1) / kSquare;
   const std::int64_t each = (groups + machine.threads - 1) / machine.threads;
   const std::int64_t group_floats = kPoints * (point_step(kSquare * kDepthChunk) + point_step(layer.tiles * kSquare));
@@ -178,7 +187,7 @@ void run_by_columns(const Machine& machine, const Layer& layer) {
   parallel_chunks(machine.threads, layer.tiles, 8, [&](auto begin, auto end) {
     simd::WinogradPlanes rows = v;
     rows.data += begin * width;
-    machine.simd.winograd.input(layer.in, layer.x, layer.norm[0], layer.norm[1], layer.norm[2], rows, begin, end);
+    machine.transforms<T>().input(layer.in, layer.x, layer.norm[0], layer.norm[1], layer.norm[2], rows, begin, end);
   });
   parallel_for(machine.threads, machine.threads, [&](std::int64_t thread) {
     for (std::int64_t g = thread * each; g < std::min(groups, (thread + 1) * each); ++g)
@@ -187,15 +196,17 @@ void run_by_columns(const Machine& machine, const Layer& layer) {
 }
 
 // By columns, V is read once for every kSquare columns; by tiles, U (36 in.c out.c) is written, then read for every block.
-void run(const Machine& machine, const Layer& layer) {
+template <class T>
+void run(const Machine& machine, const Layer<T>& layer) {
   const bool large = layer.in.c * layer.out.c >= 256 * 256;
   return large && layer.tiles <= kFewTiles ? run_by_columns(machine, layer) : run_by_tiles(machine, layer);
 }
 
 // The filter's gradient: dU (point) = M^T V with M = A dy A^T, summed over all tiles, then dw = G^T dU G.
+template <class T>
 struct FilterLayer {
   simd::WinogradGrid in, out;
-  const float *x, *dy;
+  const T *x, *dy;
   PaddedVectors norm;
   float* dw;
   bool accumulate;
@@ -203,19 +214,21 @@ struct FilterLayer {
   simd::WinogradPlanes v, m;  // of a block; V in panels, as B of a Gemm
 };
 
-void transform_block(const Machine& machine, const FilterLayer& layer, std::int64_t begin, std::int64_t end) {
+template <class T>
+void transform_block(const Machine& machine, const FilterLayer<T>& layer, std::int64_t begin, std::int64_t end) {
   parallel_chunks(machine.threads, end - begin, 8, [&](auto from, auto to) {
     simd::WinogradPlanes v = layer.v, m = layer.m;
     v.data += from * v.panel;
     v.panel_step = v.panel * (end - begin);
     m.data += from * m.panel;
-    machine.simd.winograd.input(layer.in, layer.x, layer.norm[0], layer.norm[1], layer.norm[2], v, begin + from, begin + to);
-    machine.simd.winograd.gradient(layer.out, layer.dy, m, begin + from, begin + to);
+    machine.transforms<T>().input(layer.in, layer.x, layer.norm[0], layer.norm[1], layer.norm[2], v, begin + from, begin + to);
+    machine.transforms<T>().gradient(layer.out, layer.dy, m, begin + from, begin + to);
   });
 }
 
 // dU of filters from k on and channels from c on, of one block of `rows` tiles.
-void add_products(const Machine& machine, const FilterLayer& layer, std::int64_t rows, std::int64_t k, std::int64_t c,
+template <class T>
+void add_products(const Machine& machine, const FilterLayer<T>& layer, std::int64_t rows, std::int64_t k, std::int64_t c,
                   const simd::WinogradFilterGradient& part, float* du, bool accumulate) {
   parallel_for(machine.threads, kPoints, [&](std::int64_t p) {
     machine.multiply({.a = layer.m.data + p * layer.m.point + k, .a_row = 1, .a_col = layer.m.panel,
@@ -226,7 +239,8 @@ void add_products(const Machine& machine, const FilterLayer& layer, std::int64_t
 }
 
 // dU in squares of `side` filters and channels; all tiles for one square, then the next, when they are one block.
-void run_squares(const Machine& machine, const FilterLayer& layer, std::int64_t side) {
+template <class T>
+void run_squares(const Machine& machine, const FilterLayer<T>& layer, std::int64_t side) {
   const std::int64_t row = std::min(side, round_up(layer.in.c, layer.v.panel)), point = point_step(std::min(side, layer.out.c) * row);
   Tensor memory = float_scratch(kPoints * point);
   float* du = floats(memory);
@@ -244,27 +258,38 @@ void run_squares(const Machine& machine, const FilterLayer& layer, std::int64_t 
   }
 }
 
+// AVX512-BF16 doubles the rate of direct sums, so what is gained is less: measured on a Zen 4 core for 16 to 512 channels and
+// images of 4 to 56 (bench/results/2026-11-30-epyc_zen4-1core-winograd_bf16.md), 1.2 to 1.6 where the rule says yes, in forward and
+// data gradients from 64 channels on, in filter gradients everywhere.
+bool wins_against_vectors(const ConvProblem& a, double used) {
+  const std::int64_t channels = std::min(a.c, a.k), columns = a.pass == ConvPass::kForward ? a.k : a.c;
+  const double score = used * static_cast<double>(columns) / static_cast<double>(round_up(columns, channels <= 32 ? kLine : kSquare));
+  if (a.pass == ConvPass::kBackwardFilter) return channels >= 16 && score >= (channels >= 32 ? 0.7 : 0.9);
+  return channels >= 32 && score >= (channels >= 64 ? 0.75 : 0.9);
+}
+
 }  // namespace
 
 bool Winograd::can_run(const ConvProblem& a) {
-  return a.dtype == DType::kF32 && a.r == 3 && a.s == 3 && a.stride_h == 1 && a.stride_w == 1 && a.dilation_h == 1 &&
+  return (a.dtype == DType::kF32 || a.dtype == DType::kBF16) && a.r == 3 && a.s == 3 && a.stride_h == 1 && a.stride_w == 1 && a.dilation_h == 1 &&
          a.dilation_w == 1 && a.groups == 1 && a.pad_h >= 0 && a.pad_h <= 2 && a.pad_w >= 0 && a.pad_w <= 2;
 }
 
 // Measured for 8 to 512 channels, images of 4 to 56 and batches of 1 to 64, with AVX-512 and AVX2 (bench/kernels): the gain
 // grows with the channels (1.2 at 16, 1.9 at 32, 2.5 from 64 on) and shrinks with the part of the tiles that lies outside
 // the image and with the channels that vectors are padded by; few tiles don't pay for the filters' transform.
-bool Winograd::wins(const ConvProblem& a) {
-  if (!can_run(a)) return false;
+bool Winograd::wins(const ConvProblem& a, Bf16Products bf16) {
+  if (!can_run(a) || (a.dtype == DType::kBF16 && bf16 == Bf16Products::kTiles)) return false;
   const std::int64_t image_tiles = (a.p + 3) / 4 * ((a.q + 3) / 4), channels = std::min(a.c, a.k);
   const double used = static_cast<double>(a.p * a.q) / static_cast<double>(16 * image_tiles);
+  if (a.dtype == DType::kBF16 && bf16 == Bf16Products::kVectors) return a.n * image_tiles >= 32 && wins_against_vectors(a, used);
   const double filled = static_cast<double>(a.c * a.k) / static_cast<double>(round_up(a.c, kLine) * round_up(a.k, kLine));
   const double needed = channels >= 64 ? 0.5 : channels >= 32 ? 0.7 : 0.9;
   return channels >= 16 && a.n * image_tiles >= 32 && used * filled >= needed;
 }
 
-void Winograd::forward(const ConvProblem& a, const float* x, const ConvNorm& norm, const float* filter, const float* bias,
-                       float* y) const {
+template <class T>
+void Winograd::forward(const ConvProblem& a, const T* x, const ConvNorm& norm, const T* filter, const float* bias, T* y) const {
   const Machine machine{simd_, threads_};
   PaddedVectors padded_bias;
   if (bias != nullptr) {
@@ -272,23 +297,25 @@ void Winograd::forward(const ConvProblem& a, const float* x, const ConvNorm& nor
     std::memcpy(padded_bias[0], bias, static_cast<std::size_t>(a.k) * sizeof(float));
   }
   const simd::WinogradGrid in = grid(a.h, a.w, a.c, a.p, a.q, a.pad_h, a.pad_w);
-  run(machine, {.in = in, .out = grid(a.p, a.q, a.k, a.p, a.q, 0, 0), .x = x, .norm = norm_tables(norm, a.c), .bias = padded_bias,
+  run<T>(machine, {.in = in, .out = grid(a.p, a.q, a.k, a.p, a.q, 0, 0), .x = x, .norm = norm_tables(norm, a.c), .bias = padded_bias,
                 .filter = {.filter = filter, .k = a.k, .c = a.c, .pitch = a.c, .packed = nullptr, .point = 0,
                            .panel = machine.panel_of(a.k), .rotate = false},
                 .y = y, .accumulate = false, .tiles = tile_count(in, a.n)});
 }
 
 // dx = the convolution of dy, padded by 2 - pad, with the filters turned by 180 degrees and their channels swapped.
-void Winograd::backward_data(const ConvProblem& a, const float* dy, const float* filter, float* dx, bool accumulate) const {
+template <class T>
+void Winograd::backward_data(const ConvProblem& a, const T* dy, const T* filter, T* dx, bool accumulate) const {
   const Machine machine{simd_, threads_};
   const simd::WinogradGrid in = grid(a.p, a.q, a.k, a.h, a.w, 2 - a.pad_h, 2 - a.pad_w);
-  run(machine, {.in = in, .out = grid(a.h, a.w, a.c, a.h, a.w, 0, 0), .x = dy, .norm = {}, .bias = {},
+  run<T>(machine, {.in = in, .out = grid(a.h, a.w, a.c, a.h, a.w, 0, 0), .x = dy, .norm = {}, .bias = {},
                 .filter = {.filter = filter, .k = a.k, .c = a.c, .pitch = a.c, .packed = nullptr, .point = 0,
                            .panel = machine.panel_of(a.c), .rotate = true},
                 .y = dx, .accumulate = accumulate, .tiles = tile_count(in, a.n)});
 }
 
-void Winograd::backward_filter(const ConvProblem& a, const float* x, const ConvNorm& norm, const float* dy, float* dfilter,
+template <class T>
+void Winograd::backward_filter(const ConvProblem& a, const T* x, const ConvNorm& norm, const T* dy, float* dfilter,
                                bool accumulate) const {
   const Machine machine{simd_, threads_};
   const simd::WinogradGrid in = grid(a.h, a.w, a.c, a.p, a.q, a.pad_h, a.pad_w);
@@ -301,12 +328,20 @@ void Winograd::backward_filter(const ConvProblem& a, const float* x, const ConvN
   Tensor v = float_scratch(kPoints * in_point), m = float_scratch(kPoints * out_point);
   if (a.c % panel != 0) std::memset(v.ptr(), 0, v.nbytes());  // a panel's missing columns are multiplied, too
   const bool one_block = block >= tiles && machine.threads == 1;
-  run_squares(machine,
+  run_squares<T>(machine,
               {.in = in, .out = grid(a.p, a.q, a.k, a.p, a.q, 0, 0), .x = x, .dy = dy, .norm = norm_tables(norm, a.c), .dw = dfilter,
                .accumulate = accumulate, .tiles = tiles, .block = block,
                .v = {.data = floats(v), .point = in_point, .panel = panel, .panel_step = 0},
                .m = {.data = floats(m), .point = out_point, .panel = out_width, .panel_step = 0}},
               one_block ? kSquare : std::max(in_width, out_width));
 }
+
+using Word = simd::bf16_word;
+template void Winograd::forward(const ConvProblem&, const float*, const ConvNorm&, const float*, const float*, float*) const;
+template void Winograd::forward(const ConvProblem&, const Word*, const ConvNorm&, const Word*, const float*, Word*) const;
+template void Winograd::backward_data(const ConvProblem&, const float*, const float*, float*, bool) const;
+template void Winograd::backward_data(const ConvProblem&, const Word*, const Word*, Word*, bool) const;
+template void Winograd::backward_filter(const ConvProblem&, const float*, const ConvNorm&, const float*, float*, bool) const;
+template void Winograd::backward_filter(const ConvProblem&, const Word*, const ConvNorm&, const Word*, float*, bool) const;
 
 }  // namespace lockstep

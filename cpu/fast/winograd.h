@@ -1,4 +1,4 @@
-// Winograd: f32 3x3 convolutions of stride 1 by F(4x4, 3x3), with 36 multiplications for 16 outputs instead of 144. Tiles go
+// Winograd: 3x3 convolutions of stride 1, in f32 and of bf16 images (which are read and written as they are; all between is f32), by F(4x4, 3x3), with 36 multiplications for 16 outputs instead of 144. Tiles go
 // through the transforms (simd/winograd.inl) and 36 matrix products in blocks that stay in the cache.
 //
 // Errors: the transforms' constants amplify an output's roundings by 4.8 (root mean square; 11 with the usual points). The
@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cpu/fast/conv_norm.h"
+#include "cpu/fast/dnnl_adapter.h"
 #include "cpu/fast/dnnl_problem.h"
 #include "cpu/fast/simd/simd_kernels.h"
 
@@ -19,14 +20,17 @@ class Winograd {
  public:
   Winograd(const simd::SimdKernels& simd, int threads) : simd_(simd), threads_(threads) {}
 
-  static bool can_run(const ConvProblem& problem);  // f32, 3x3, stride 1, dilation 1, one group, pads 0..2
-  // Where measurements say that it beats oneDNN's direct kernels, in all three passes.
-  static bool wins(const ConvProblem& problem);
+  static bool can_run(const ConvProblem& problem);  // f32 or bf16, 3x3, stride 1, dilation 1, one group, pads 0..2
+  // Where measurements say that it beats oneDNN's direct kernels; those of bf16 run on what `bf16` says.
+  static bool wins(const ConvProblem& problem, Bf16Products bf16);
 
-  void forward(const ConvProblem&, const float* x, const ConvNorm&, const float* filter, const float* bias, float* y) const;
-  void backward_data(const ConvProblem&, const float* dy, const float* filter, float* dx, bool accumulate) const;
-  void backward_filter(const ConvProblem&, const float* x, const ConvNorm&, const float* dy, float* dfilter,
-                       bool accumulate) const;
+  // T: float or simd::bf16_word, as the problem's dtype.
+  template <class T>
+  void forward(const ConvProblem&, const T* x, const ConvNorm&, const T* filter, const float* bias, T* y) const;
+  template <class T>
+  void backward_data(const ConvProblem&, const T* dy, const T* filter, T* dx, bool accumulate) const;
+  template <class T>
+  void backward_filter(const ConvProblem&, const T* x, const ConvNorm&, const T* dy, float* dfilter, bool accumulate) const;
 
  private:
   const simd::SimdKernels& simd_;

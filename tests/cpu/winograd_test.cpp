@@ -303,6 +303,64 @@ TEST_P(WinogradEachSimd, NormWhileReadingIsNormBeforehand) {
   }
 }
 
+// --- bf16 images and filters: all between is f32, so the results are the f32 ones of the widened tensors, rounded ---
+
+using Word = simd::bf16_word;
+const Word* words(const Tensor& tensor) { return reinterpret_cast<const Word*>(tensor.host<bf16>().data()); }
+Word* words(Tensor& tensor) { return reinterpret_cast<Word*>(tensor.host<bf16>().data()); }
+Tensor random_words(const Shape& shape, std::uint64_t id) { return random_tensor(shape, id, -1, 1, DType::kBF16); }
+
+Tensor as_f32(const Tensor& tensor) {
+  Tensor result = Tensor::empty(tensor.shape(), DType::kF32);
+  for (std::size_t i = 0; i < result.host<float>().size(); ++i) result.host<float>()[i] = static_cast<float>(tensor.host<bf16>()[i]);
+  return result;
+}
+Tensor as_bf16(const Tensor& tensor) {
+  Tensor result = Tensor::empty(tensor.shape(), DType::kBF16);
+  for (std::size_t i = 0; i < result.host<bf16>().size(); ++i) result.host<bf16>()[i] = bf16(tensor.host<float>()[i]);
+  return result;
+}
+
+TEST_P(WinogradEachSimd, Bf16IsF32RoundedOnce) {
+  const Winograd winograd(simd_, 1);
+  for (const Case& a : cases()) {
+    const Tensor x = random_words(a.x, 1), w = random_words(a.w, 2), dy = random_words(a.y(), 3), bias = random_tensor({a.w[0]}, 4);
+    Tensor y = random_words(a.y(), 5), wide_y = as_f32(y);
+    winograd.forward(a.problem(ConvPass::kForward), words(x), {}, words(w), data(bias), words(y));
+    winograd.forward(a.problem(ConvPass::kForward), data(as_f32(x)), {}, data(as_f32(w)), data(bias), data(wide_y));
+    EXPECT_TRUE(same_bits(y, as_bf16(wide_y))) << "forward " << a.name();
+    for (const bool accumulate : {false, true}) {
+      Tensor dx = random_words(a.x, 6), wide_dx = as_f32(dx), dw = random_tensor(a.w, 7), wide_dw = dw.clone();
+      winograd.backward_data(a.problem(ConvPass::kBackwardData), words(dy), words(w), words(dx), accumulate);
+      winograd.backward_data(a.problem(ConvPass::kBackwardData), data(as_f32(dy)), data(as_f32(w)), data(wide_dx), accumulate);
+      EXPECT_TRUE(same_bits(dx, as_bf16(wide_dx))) << "data " << a.name();
+      winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), words(x), {}, words(dy), data(dw), accumulate);
+      winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), data(as_f32(x)), {}, data(as_f32(dy)), data(wide_dw), accumulate);
+      EXPECT_TRUE(same_bits(dw, wide_dw)) << "filter " << a.name();
+    }
+  }
+}
+
+TEST_P(WinogradEachSimd, Bf16NormWhileReadingIsNormBeforehand) {
+  const Winograd winograd(simd_, 1);
+  for (const Case& a : cases()) {
+    const Tensor x = random_words(a.x, 1), w = random_words(a.w, 2), dy = random_words(a.y(), 3);
+    const Shape c{a.x[1]};
+    const Tensor mean = random_tensor(c, 4), inv_std = random_tensor(c, 5, 0.5f, 2), gamma = random_tensor(c, 6);
+    const Tensor beta = random_tensor(c, 7, 0.1f, 1);
+    const ConvNorm norm{data(mean), data(inv_std), data(gamma), data(beta)};
+    Tensor normalised = Tensor::empty(a.x, DType::kBF16);
+    fast_->batch_norm_apply(kStream, x, {mean, inv_std, gamma, beta}, {}, true, normalised, {});
+    Tensor want = random_words(a.y(), 8), got = want.clone(), want_dw = random_tensor(a.w, 9), got_dw = want_dw.clone();
+    winograd.forward(a.problem(ConvPass::kForward), words(normalised), {}, words(w), nullptr, words(want));
+    winograd.forward(a.problem(ConvPass::kForward), words(x), norm, words(w), nullptr, words(got));
+    EXPECT_TRUE(same_bits(got, want)) << "forward " << a.name();
+    winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), words(normalised), {}, words(dy), data(want_dw), false);
+    winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), words(x), norm, words(dy), data(got_dw), false);
+    EXPECT_TRUE(same_bits(got_dw, want_dw)) << "filter " << a.name();
+  }
+}
+
 double relative_error(const Tensor& got, const Tensor& want) {
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < want.host<double>().size(); ++i) {
@@ -358,7 +416,7 @@ TEST(WinogradTransforms, OurPointsHalveTheErrorOfTheUsualOnes) {
 
 TEST(WinogradRule, TakesOnlyWhatItCanAndWhatPays) {
   const ConvProblem layer{.n = 16, .c = 64, .h = 56, .w = 56, .k = 64, .r = 3, .s = 3, .p = 56, .q = 56, .pad_h = 1, .pad_w = 1};
-  EXPECT_TRUE(Winograd::wins(layer));
+  EXPECT_TRUE(Winograd::wins(layer, Bf16Products::kVectors));
   const auto changed = [&](auto change) {
     ConvProblem other = layer;
     change(other);
@@ -367,19 +425,23 @@ TEST(WinogradRule, TakesOnlyWhatItCanAndWhatPays) {
   for (const ConvProblem& other :
        {changed([](ConvProblem& a) { a.stride_h = 2; }), changed([](ConvProblem& a) { a.dilation_w = 2; }),
         changed([](ConvProblem& a) { a.groups = 2; }), changed([](ConvProblem& a) { a.r = 5; }),
-        changed([](ConvProblem& a) { a.pad_w = 3; }), changed([](ConvProblem& a) { a.dtype = DType::kBF16; })}) {
+        changed([](ConvProblem& a) { a.pad_w = 3; }), changed([](ConvProblem& a) { a.dtype = DType::kF64; })}) {
     EXPECT_FALSE(Winograd::can_run(other));
-    EXPECT_FALSE(Winograd::wins(other));
+    EXPECT_FALSE(Winograd::wins(other, Bf16Products::kTiles));
   }
-  EXPECT_FALSE(Winograd::wins(changed([](ConvProblem& a) { a.c = 3; })));                            // a stem
-  EXPECT_FALSE(Winograd::wins(changed([](ConvProblem& a) { a.n = 1, a.h = a.w = a.p = a.q = 7; })));  // four tiles
+  const ConvProblem words = changed([](ConvProblem& a) { a.dtype = DType::kBF16; });
+  EXPECT_FALSE(Winograd::wins(words, Bf16Products::kTiles));  // direct sums on AMX are faster
+  EXPECT_TRUE(Winograd::wins(words, Bf16Products::kVectors));
+  EXPECT_TRUE(Winograd::wins(words, Bf16Products::kConverted));
+  EXPECT_FALSE(Winograd::wins(changed([](ConvProblem& a) { a.c = 3; }), Bf16Products::kTiles));                            // a stem
+  EXPECT_FALSE(Winograd::wins(changed([](ConvProblem& a) { a.n = 1, a.h = a.w = a.p = a.q = 7; }), Bf16Products::kTiles));  // four tiles
 }
 
 // The backend: Winograd where it wins, unless it is forbidden. Its bits tell which one ran.
 TEST(WinogradRule, TheBackendObeysTheOption) {
   const Case a{{8, 32, 12, 12}, {32, 32, 3, 3}, {1, 1}};
   const Tensor x = random_tensor(a.x, 1), w = random_tensor(a.w, 2);
-  ASSERT_TRUE(Winograd::wins(a.problem(ConvPass::kForward)));
+  ASSERT_TRUE(Winograd::wins(a.problem(ConvPass::kForward), bf16_products()));
   Tensor winograd = filled(a.y(), 0), direct = filled(a.y(), 0), got = filled(a.y(), 0);
   Winograd(select_simd_kernels(), 1).forward(a.problem(ConvPass::kForward), data(x), {}, data(w), nullptr, data(winograd));
   DnnlAdapter(1).convolution(a.problem(ConvPass::kForward), data(x), data(w), nullptr, data(direct));

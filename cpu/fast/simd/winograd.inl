@@ -78,16 +78,27 @@ inline void transform_filter_gradient(const vf* u, vf* g) {  // G^T u
   g[2 * kTo] = (splat(kNearG2) * even_near + splat(kFarG2) * even_far) + u[5 * kFrom];
 }
 
-// The first `count` <= kW floats; the others are zero, or stay.
-inline vf load_some(const float* p, std::int64_t count) {
-  if (count == kW) return load(p);
-  vf v = {};
-  __builtin_memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(float));
-  return v;
+// kW elements of a storage type as floats in their own order, and what such an element holds of a float.
+inline vf load_vector(const float* p) { return load(p); }
+inline vf load_vector(const bf16_word* p) { return get_words(p); }
+inline vf as_stored(const float*, vf v) { return v; }
+inline vf as_stored(const bf16_word*, vf v) { return float_of(rounded(v) & 0xffff0000u); }
+
+// The first `count` <= kW elements; the others are zero, or stay.
+template <class T>
+inline vf load_some(const T* p, std::int64_t count) {
+  if (count == kW) return load_vector(p);
+  T some[kW] = {};
+  __builtin_memcpy(some, p, static_cast<std::size_t>(count) * sizeof(T));
+  return load_vector(some);
 }
 inline void store_some(float* p, vf v, std::int64_t count) {
   if (count == kW) return store(p, v);
   __builtin_memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(float));
+}
+inline void store_some(bf16_word* p, vf v, std::int64_t count) {
+  if (count == kW) return put_words(p, v, Full{});
+  put_words(p, v, Some{count});
 }
 
 // A window of kSize x kSize pixels: bit i of `rows` and `columns` is set where it lies inside the image.
@@ -125,26 +136,33 @@ inline void for_windows(const WinogradGrid& grid, std::int64_t begin, std::int64
 }
 
 struct NormRow {  // one vector of channels
+  static constexpr bool kNone = false;
   vf mean, scale, beta;
   vf operator()(vf x) const { return rectified((x - mean) * scale + beta); }
 };
 
 struct NoNorm {
+  static constexpr bool kNone = true;
   vf operator()(vf x) const { return x; }
 };
 
-// The pixels of a window, one vector of channels. kInside: all of it is in the image and in whole vectors.
-template <bool kInside, class Norm>
+// The pixels of a window, one vector of channels; normalised ones as they would be stored. kInside: all of it is in the image
+// and in whole vectors.
+template <bool kInside, class T, class Norm>
 struct WindowReader {
-  const float* x;
+  const T* x;
   WinogradWindow window;
   std::int64_t start, pitch, step, count;
   Norm norm;
+  vf value(vf pixel) const {
+    if constexpr (Norm::kNone) return pixel;
+    return as_stored(x, norm(pixel));
+  }
   vf operator()(int i, int j) const {
     const std::int64_t at = start + i * pitch + j * step;
-    if constexpr (kInside) return norm(load(x + at));
+    if constexpr (kInside) return value(load_vector(x + at));
     if (!window.has(i, j)) return vf{};
-    return norm(load_some(x + at, count));
+    return value(load_some(x + at, count));
   }
 };
 
@@ -171,8 +189,8 @@ inline void window_to_points(const Reader& read, float* v, std::int64_t point) {
   }
 }
 
-template <int kSize, class NormAt>
-inline void windows_to_points(const WinogradGrid& grid, const float* x, const NormAt& norm_at, const WinogradPlanes& planes,
+template <int kSize, class T, class NormAt>
+inline void windows_to_points(const WinogradGrid& grid, const T* x, const NormAt& norm_at, const WinogradPlanes& planes,
                               std::int64_t begin, std::int64_t end) {
   using Norm = decltype(norm_at(0));
   constexpr unsigned kAll = (1u << kSize) - 1;
@@ -182,41 +200,44 @@ inline void windows_to_points(const WinogradGrid& grid, const float* x, const No
       const std::int64_t count = smaller(kW, grid.c - c), start = window.offset + c, pitch = grid.w * grid.pitch;
       float* v = planes.data + c / planes.panel * planes.panel_step + row * planes.panel + c % planes.panel;
       if (inside && count == kW)
-        window_to_points<kSize>(WindowReader<true, Norm>{x, window, start, pitch, grid.pitch, kW, norm_at(c)}, v, planes.point);
+        window_to_points<kSize>(WindowReader<true, T, Norm>{x, window, start, pitch, grid.pitch, kW, norm_at(c)}, v, planes.point);
       else
-        window_to_points<kSize>(WindowReader<false, Norm>{x, window, start, pitch, grid.pitch, count, norm_at(c)}, v, planes.point);
+        window_to_points<kSize>(WindowReader<false, T, Norm>{x, window, start, pitch, grid.pitch, count, norm_at(c)}, v, planes.point);
     }
   });
 }
 
-void winograd_input(const WinogradGrid& grid, const float* x, const float* mean, const float* scale, const float* beta,
+template <class T>
+void winograd_input(const WinogradGrid& grid, const T* x, const float* mean, const float* scale, const float* beta,
                     const WinogradPlanes& planes, std::int64_t begin, std::int64_t end) {
   if (mean == nullptr) return windows_to_points<kWindow>(grid, x, [](std::int64_t) { return NoNorm{}; }, planes, begin, end);
   const auto norm_at = [&](std::int64_t c) { return NormRow{load(mean + c), load(scale + c), load(beta + c)}; };
   windows_to_points<kWindow>(grid, x, norm_at, planes, begin, end);
 }
 
-void winograd_gradient(const WinogradGrid& grid, const float* dy, const WinogradPlanes& planes, std::int64_t begin,
+template <class T>
+void winograd_gradient(const WinogradGrid& grid, const T* dy, const WinogradPlanes& planes, std::int64_t begin,
                        std::int64_t end) {
   windows_to_points<kOut>(grid, dy, [](std::int64_t) { return NoNorm{}; }, planes, begin, end);
 }
 
 // The window's pixels from y, `count` channels of each.
-template <bool kInside>
-inline void write_window(const WinogradGrid& grid, const WinogradWindow& window, const vf* y, float* to, bool accumulate,
+template <bool kInside, class T>
+inline void write_window(const WinogradGrid& grid, const WinogradWindow& window, const vf* y, T* to, bool accumulate,
                          std::int64_t channel, std::int64_t count) {
   const std::int64_t start = window.offset + channel, pitch = grid.w * grid.pitch;
   for (int i = 0; i < kOut; ++i)
     for (int j = 0; j < kOut; ++j) {
       if (!kInside && !window.has(i, j)) continue;
-      float* at = to + start + i * pitch + j * grid.pitch;
+      T* at = to + start + i * pitch + j * grid.pitch;
       vf v = y[i * kOut + j];
       if (accumulate) v += load_some(at, count);
       store_some(at, v, count);
     }
 }
 
-void winograd_output(const WinogradGrid& grid, const WinogradPlanes& planes, const float* bias, float* y, bool accumulate,
+template <class T>
+void winograd_output(const WinogradGrid& grid, const WinogradPlanes& planes, const float* bias, T* y, bool accumulate,
                      std::int64_t begin, std::int64_t end) {
   constexpr unsigned kAll = (1u << kOut) - 1;
   for_windows<kOut>(grid, begin, end, [&](const WinogradWindow& window, std::int64_t row) {
@@ -250,14 +271,15 @@ inline void filter_to_points(const vf* g, float* u, std::int64_t point) {
 }
 
 // Columns [begin, end) of U are output channels, its rows input channels: blocks of kW filters by kW channels are turned.
-void forward_filter(const WinogradFilter& f, std::int64_t begin, std::int64_t end) {
+template <class T>
+void forward_filter(const WinogradFilter<T>& f, std::int64_t begin, std::int64_t end) {
   for (std::int64_t k = begin; k < end; k += kW)
     for (std::int64_t c = 0; c < f.c; c += kW) {
       vf block[9 * kW] = {};
       const std::int64_t filters = smaller(kW, f.k - k), channels = smaller(kW, f.c - c);
       for (int tap = 0; tap < 9; ++tap) {
         for (std::int64_t i = 0; i < filters; ++i) {
-          const float* from = f.filter + ((k + i) * 9 + tap) * f.pitch + c;
+          const T* from = f.filter + ((k + i) * 9 + tap) * f.pitch + c;
           block[tap * kW + i] = load_some(from, channels);
           __builtin_prefetch(from + kW);  // for the next block: too many rows for the hardware to foresee
         }
@@ -272,7 +294,8 @@ void forward_filter(const WinogradFilter& f, std::int64_t begin, std::int64_t en
 }
 
 // Columns of U are input channels, its rows output channels.
-void rotated_filter(const WinogradFilter& f, std::int64_t begin, std::int64_t end) {
+template <class T>
+void rotated_filter(const WinogradFilter<T>& f, std::int64_t begin, std::int64_t end) {
   for (std::int64_t k = 0; k < f.k; ++k)
     for (std::int64_t c = begin; c < end; c += kW) {
       vf g[9];
@@ -281,7 +304,8 @@ void rotated_filter(const WinogradFilter& f, std::int64_t begin, std::int64_t en
     }
 }
 
-void winograd_filter(const WinogradFilter& f, std::int64_t begin, std::int64_t end) {
+template <class T>
+void winograd_filter(const WinogradFilter<T>& f, std::int64_t begin, std::int64_t end) {
   return f.rotate ? rotated_filter(f, begin, end) : forward_filter(f, begin, end);
 }
 

@@ -24,11 +24,14 @@ struct WinogradPlanes {
   std::int64_t point, panel, panel_step;
 };
 
+// T, the storage type of images and filters, is float or bf16_word (simd_kernels.h); all between is float.
+//
 // A part of filters (K, 3, 3, pitch): k filters of c channels from `filter` on, and their 36 transforms U, each as B of a
 // Gemm: (c, k), or with `rotate`, for data gradients, (k, c) of the filter turned by 180 degrees. Columns lie in panels: row
 // r of a panel at r * panel floats, panels after each other; the last one's missing columns are not written in whole vectors.
+template <class T>
 struct WinogradFilter {
-  const float* filter;
+  const T* filter;
   std::int64_t k, c, pitch;
   float* packed;
   std::int64_t point, panel;  // point: floats from one transform to the next
@@ -44,21 +47,36 @@ struct WinogradFilterGradient {
   bool accumulate;
 };
 
-struct WinogradKernels {
-  // Tiles [begin, end) of the grid are rows 0, 1, ... of the planes.
-  // B^T d B of 6x6 windows; with mean, d = relu((x - mean) * scale + beta) inside the image. Tables as long as a panel row.
-  void (*input)(const WinogradGrid&, const float* x, const float* mean, const float* scale, const float* beta,
+// Tiles [begin, end) of the grid are rows 0, 1, ... of the planes.
+template <class T>
+struct WinogradTransforms {
+  // B^T d B of 6x6 windows; with mean, d = relu((x - mean) * scale + beta) as T inside the image. Tables as long as a panel row.
+  void (*input)(const WinogradGrid&, const T* x, const float* mean, const float* scale, const float* beta,
                 const WinogradPlanes&, std::int64_t begin, std::int64_t end);
   // A d A^T of 4x4 windows.
-  void (*gradient)(const WinogradGrid&, const float* dy, const WinogradPlanes&, std::int64_t begin, std::int64_t end);
-  // y (+)= A^T m A [+ bias] on 4x4 windows, without what lies outside the image; bias may be null, as long as a panel row.
-  void (*output)(const WinogradGrid&, const WinogradPlanes&, const float* bias, float* y, bool accumulate,
+  void (*gradient)(const WinogradGrid&, const T* dy, const WinogradPlanes&, std::int64_t begin, std::int64_t end);
+  // y (+)= A^T m A [+ bias] on 4x4 windows, without what lies outside the image; bias may be null, as long as a panel row. T is
+  // rounded to once, from the sum.
+  void (*output)(const WinogradGrid&, const WinogradPlanes&, const float* bias, T* y, bool accumulate,
                  std::int64_t begin, std::int64_t end);
   // U = G g G^T for columns [begin, end) of B; begin is a multiple of 16.
-  void (*filter)(const WinogradFilter&, std::int64_t begin, std::int64_t end);
+  void (*filter)(const WinogradFilter<T>&, std::int64_t begin, std::int64_t end);
+};
+
+struct WinogradKernels {
+  WinogradTransforms<float> f32;
+  WinogradTransforms<std::uint16_t> bf16;
   void (*filter_gradient)(const WinogradFilterGradient&);
   // A Gemm with n of at most two vectors. B is not packed; rows of B and C are padded to whole vectors, all written.
   void (*multiply_narrow)(const Gemm&);
+
+  template <class T>
+  const WinogradTransforms<T>& transforms() const {
+    if constexpr (sizeof(T) == 2)
+      return bf16;
+    else
+      return f32;
+  }
 };
 
 }  // namespace lockstep::simd
