@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/rehearsal.h"
 #include "cuda/kernels/batch_norm.h"
+#include "cuda/kernels/depthwise.h"
 #include "cuda/kernels/elementwise.h"
 
 namespace lockstep::cuda {
@@ -51,7 +52,9 @@ ConvProblem Convolution::problem(ConvPattern pattern, DType dtype, const Shape& 
 }
 
 // cuDNN has them for f16 only; asking for others would only cost time.
-bool Convolution::fuses(const ConvProblem& problem) { return fuse_ && problem.dtype == DType::kF16 && engine_->supports(problem); }
+bool Convolution::fuses(const ConvProblem& problem) {
+  return fuse_ && problem.dtype == DType::kF16 && !is_depthwise(problem.x, problem.w, problem.params) && engine_->supports(problem);
+}
 
 void Convolution::run(Stream stream, const ConvProblem& problem, const ConvArguments& arguments, Device device) {
   const std::size_t nbytes = engine_->workspace_bytes(problem);
@@ -61,6 +64,11 @@ void Convolution::run(Stream stream, const ConvProblem& problem, const ConvArgum
 }
 
 void Convolution::forward(Stream stream, ConstView x, ConstView w, ConstView bias, const Conv2dParams& params, View y) {
+  if (is_depthwise(x.shape, w.shape, params)) {
+    depthwise_forward(stream, x, w, params, y);
+    if (bias) add_bias(stream, bias, y);
+    return;
+  }
   const ConvProblem asked = problem(ConvPattern::kForward, x.dtype, x.shape, w.shape, params), computed = with_padded_channels(asked);
   Tensor wide_x, wide_w;
   if (computed != asked) {
@@ -76,12 +84,14 @@ void Convolution::forward(Stream stream, ConstView x, ConstView w, ConstView bia
 }
 
 void Convolution::backward_data(Stream stream, ConstView dy, ConstView w, const Conv2dParams& params, View dx, GradMode mode) {
+  if (is_depthwise(dx.shape, w.shape, params)) return depthwise_backward_data(stream, dy, w, params, dx, mode);
   const bool add = mode == GradMode::kAccumulate;
   const ConvPattern pattern = add ? ConvPattern::kBackwardDataAdd : ConvPattern::kBackwardData;
   run(stream, problem(pattern, dy.dtype, dx.shape, w.shape, params), {.w = w.ptr, .dy = dy.ptr, .out = dx.ptr}, dx.device);
 }
 
 void Convolution::backward_filter(Stream stream, ConstView x, ConstView dy, const Conv2dParams& params, View dw, GradMode mode) {
+  if (is_depthwise(x.shape, dw.shape, params)) return depthwise_backward_filter(stream, x, dy, params, dw, mode);
   const ConvProblem asked = problem(ConvPattern::kBackwardFilter, x.dtype, x.shape, dw.shape, params), computed = with_padded_channels(asked);
   if (computed == asked) return put_filter_gradient(stream, computed, {.x = x.ptr, .dy = dy.ptr}, dw, mode);
   Tensor wide_x = Tensor::empty(computed.x, x.dtype, x.device), wide_dw = Tensor::empty(computed.w, x.dtype, x.device);

@@ -86,6 +86,26 @@ class CudaKernels final : public Kernels {
     cuda::dropout(on(s), x, p, key, control_, y, mode);
   }
 
+  void activation_forward(Stream s, ConstView x, const Activation& function, View y) override {
+    cuda::activation_forward(on(s), x, function, y);
+  }
+  void activation_backward(Stream s, ConstView dy, ConstView kept, const Activation& function, View dx, GradMode mode) override {
+    cuda::activation_backward(on(s), dy, kept, function, dx, mode);
+  }
+
+  void response_norm_forward(Stream s, ConstView x, const ResponseNorm& params, View y) override {
+    cuda::response_norm_forward(on(s), x, params, y);
+  }
+  void response_norm_backward(Stream s, ConstView dy, ConstView x, const ResponseNorm& params, View dx, GradMode mode) override {
+    cuda::response_norm_backward(on(s), dy, x, params, dx, mode);
+  }
+  void shuffle_channels(Stream s, ConstView src, int groups, View dst, GradMode mode) override {
+    cuda::shuffle_channels(on(s), src, groups, dst, mode);
+  }
+  void shift_channels(Stream s, ConstView src, const ChannelShift& shift, View dst, GradMode mode) override {
+    cuda::shift_channels(on(s), src, shift, dst, mode);
+  }
+
   void max_pool_forward(Stream s, ConstView x, const Pool2dParams& p, View y, View indices) override {
     cuda::max_pool_forward(on(s), x, p, y, indices);
   }
@@ -95,6 +115,10 @@ class CudaKernels final : public Kernels {
   void avg_pool_forward(Stream s, ConstView x, const Pool2dParams& p, View y) override { cuda::avg_pool_forward(on(s), x, p, y); }
   void avg_pool_backward(Stream s, ConstView dy, const Pool2dParams& p, View dx, GradMode mode) override {
     cuda::avg_pool_backward(on(s), dy, p, dx, mode);
+  }
+  void adaptive_avg_pool_forward(Stream s, ConstView x, View y) override { cuda::adaptive_avg_pool_forward(on(s), x, y); }
+  void adaptive_avg_pool_backward(Stream s, ConstView dy, View dx, GradMode mode) override {
+    cuda::adaptive_avg_pool_backward(on(s), dy, dx, mode);
   }
   void global_avg_pool_forward(Stream s, ConstView x, View y) override { cuda::global_avg_pool_forward(on(s), x, y); }
   void global_avg_pool_backward(Stream s, ConstView dy, View dx, GradMode mode) override {

@@ -36,6 +36,8 @@ std::vector<int> launch_order(std::span<const ReduceEntry> entries) {
       if (entries[static_cast<std::size_t>(i)].kind == kind) order.push_back(i);
   for (int i = count - 1; i >= 0; --i)
     if (entries[static_cast<std::size_t>(i)].kind == EntryKind::kGradient) order.push_back(i);
+  for (int i = 0; i < count; ++i)
+    if (entries[static_cast<std::size_t>(i)].kind == EntryKind::kLateTotal) order.push_back(i);
   return order;
 }
 
@@ -46,9 +48,11 @@ std::size_t padded_bytes(const ReduceEntry& entry) {
 
 // Where, in launch order, the gradients begin that fit the small cap together with all that follow.
 std::size_t last_bucket_begin(const std::vector<int>& order, std::span<const ReduceEntry> entries, std::size_t cap) {
+  const auto at = [&](std::size_t place) -> const ReduceEntry& { return entries[static_cast<std::size_t>(order[place])]; };
   std::size_t begin = order.size(), nbytes = 0;
+  while (begin > 0 && at(begin - 1).kind == EntryKind::kLateTotal) --begin;
   while (begin > 0) {
-    const ReduceEntry& entry = entries[static_cast<std::size_t>(order[begin - 1])];
+    const ReduceEntry& entry = at(begin - 1);
     nbytes += padded_bytes(entry);
     if (entry.kind != EntryKind::kGradient || nbytes > cap) break;
     --begin;

@@ -1,7 +1,7 @@
 // plan_buckets: which gradients travel together. A pure function, so that ranks can compare plans by one hash.
 //
 // Launch order: totals, observations (known when the forward pass ends), then gradients in reverse order of parameters
-// (roughly the order in which the backward pass completes them). A bucket closes when the next entry would exceed the
+// (roughly the order in which the backward pass completes them), then late totals. A bucket closes when the next entry would exceed the
 // cap or has another dtype. The first gradient bucket has its own, smaller cap so that communication starts early; so has
 // the last, because nothing is left to compute while it travels.
 // SPDX-License-Identifier: Apache-2.0
@@ -19,8 +19,9 @@
 namespace lockstep {
 
 // kGradient: mean over shards; may travel as bf16. kObservation: mean over shards, always in its own precision (batch
-// statistics). kTotal: sum over shards, always in its own precision (loss sums, counts).
-enum class EntryKind : std::uint8_t { kGradient, kObservation, kTotal };
+// statistics). kTotal: sum over shards, always in its own precision (loss sums, counts). kLateTotal: the same, known when the
+// backward pass ends (norms of gradients).
+enum class EntryKind : std::uint8_t { kGradient, kObservation, kTotal, kLateTotal };
 
 struct ReduceEntry {
   std::string name;

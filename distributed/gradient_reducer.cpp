@@ -151,9 +151,29 @@ void GradientReducer::mark_ready(int shard, int id) {
   if (state.complete) launch_complete_buckets();
 }
 
+void GradientReducer::observe(PartObserver observer) {
+  LS_CHECK(state_ == State::kIdle && !observer_.seen, "observe() after the first step, or a second time");
+  LS_CHECK(is_tree_node(local_shards_, observer.shards), fmt::format("parts of {} of {} shards", observer.shards, local_shards_));
+  observer_ = std::move(observer);
+}
+
+Tensor GradientReducer::part_gradient(int first, int id) const {
+  const BucketState& state = states_[static_cast<std::size_t>(plan_.bucket_of[static_cast<std::size_t>(id)])];
+  const auto shard = static_cast<std::size_t>(first);
+  LS_CHECK(state.span[shard] == observer_.shards, fmt::format("part {} of '{}' is not there", first, entry(id).name));
+  return slice_view(id, state.memory[static_cast<std::size_t>(state.memory_of[shard])]);
+}
+
+void GradientReducer::show_part(const BucketState& state, const Bucket& bucket, int first) {
+  if (!observer_.seen || bucket.kind != EntryKind::kGradient) return;
+  if (first % observer_.shards == 0 && state.span[static_cast<std::size_t>(first)] == observer_.shards)
+    observer_.seen(static_cast<int>(&bucket - plan_.buckets.data()), first);
+}
+
 // The shard's bucket is full: makes every addition of the tree that this allows.
 void GradientReducer::add_shards(BucketState& state, const Bucket& bucket, int shard) {
   state.span[static_cast<std::size_t>(shard)] = 1;
+  show_part(state, bucket, shard);
   const int leaf = static_cast<int>(leaf_shards(local_shards_));
   for (int at = shard;;) {
     const TreeMerge merge = next_merge(state.span, local_shards_, leaf, at);
@@ -164,6 +184,7 @@ void GradientReducer::add_shards(BucketState& state, const Bucket& bucket, int s
     state.memory_of[right] = -1;
     state.span[left] += state.span[right];
     state.span[right] = 0;
+    show_part(state, bucket, merge.left);
     at = merge.left;
   }
   state.complete = state.span[0] == local_shards_;
@@ -177,7 +198,7 @@ void GradientReducer::launch_complete_buckets() {
     const bool gradients = bucket.kind == EntryKind::kGradient;
     const ReduceOptions options{.order = options_.order,
                                 .wire = gradients ? options_.wire : WireFormat::kNative,
-                                .divisor = bucket.kind == EntryKind::kTotal ? 1 : options_.shards};
+                                .divisor = bucket.kind == EntryKind::kTotal || bucket.kind == EntryKind::kLateTotal ? 1 : options_.shards};
     state.ticket = comm_.all_reduce_async(state.memory[static_cast<std::size_t>(state.memory_of[0])], options, bucket.label);
     ++next_launch_;
   }

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +33,14 @@ struct ReducerOptions {
   std::size_t first_bucket_bytes = std::size_t{1} << 20;
   std::size_t bucket_bytes = std::size_t{16} << 20;
   Device device;  // where gradients lie
+};
+
+// Sees the gradients of each `shards` consecutive local shards (is_tree_node of local_shards()) before they go into a larger sum.
+struct PartObserver {
+  int shards = 1;
+  // Bucket `bucket` of the plan (of gradients) holds the sum of local shards first .. first + shards - 1, readable by
+  // part_gradient during the call, on a device by work on the compute stream. Called by the thread that marked the last of them.
+  std::function<void(int bucket, int first)> seen;
 };
 
 struct BucketReport {
@@ -54,6 +63,9 @@ class GradientReducer {
   // Entry ids are indices into `entries`. UserError when the ranks can't share the shards, or for bf16 with f64 gradients.
   GradientReducer(Communicator& comm, std::vector<ReduceEntry> entries, const ReducerOptions& options);
 
+  // Before the first step; at most one.
+  void observe(PartObserver observer);
+
   int local_shards() const { return local_shards_; }
   const BucketPlan& plan() const { return plan_; }
   const ReduceEntry& entry(int id) const { return entries_[static_cast<std::size_t>(id)]; }
@@ -67,12 +79,14 @@ class GradientReducer {
   // The shard has finished writing it. Exactly once per shard, entry and step, else InternalError naming the entry. May
   // add buckets and launch all-reduces; doesn't block on communication.
   void mark_ready(int shard, int id);
+  // While PartObserver::seen runs: the part's sum, not divided. Not to be written.
+  Tensor part_gradient(int first, int id) const;
 
   // Blocks until all buckets are reduced (Communicator::wait: on a device, the compute stream may wait instead). The report is valid
   // until the next finish(). InternalError naming an entry that was never marked. Failures: Communicator::wait.
   [[nodiscard]] const ReduceReport& finish();
 
-  // After finish(), until the next begin_step; InternalError before. Means over V shards (totals: sums), same bits on
+  // After finish(), until the next begin_step; InternalError before. Means over V shards (totals, late ones too: sums), same bits on
   // every rank. The memory may be changed in place (clipping).
   Tensor result(int id);
 
@@ -94,6 +108,7 @@ class GradientReducer {
   Tensor new_memory(const Bucket& bucket);
   void add(const Bucket& bucket, Tensor& sum, const Tensor& added);
   void add_shards(BucketState& state, const Bucket& bucket, int shard);
+  void show_part(const BucketState& state, const Bucket& bucket, int first);
   void launch_complete_buckets();
   std::string unmarked_entries() const;
   void compare_plans();
@@ -102,6 +117,7 @@ class GradientReducer {
   Accelerator* accelerator_ = nullptr;  // null: the CPU
   std::vector<ReduceEntry> entries_;
   ReducerOptions options_;
+  PartObserver observer_;
   BucketPlan plan_;
   int local_shards_ = 1;
   State state_ = State::kIdle;

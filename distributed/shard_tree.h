@@ -15,6 +15,13 @@ constexpr std::int64_t leaf_shards(std::int64_t n) {
   return n;
 }
 
+// Whether the tree over n shards adds each `part` consecutive shards (from multiples of `part` on) to a sum of their own.
+constexpr bool is_tree_node(std::int64_t n, std::int64_t part) {
+  if (part < 1 || n % part != 0) return false;
+  const std::int64_t groups = part / leaf_shards(n);
+  return part == 1 || (part % leaf_shards(n) == 0 && (groups & (groups - 1)) == 0);
+}
+
 // One addition: value[left] += value[right], where value[i] is the sum of shards i .. i + span - 1 that starts at i.
 struct TreeMerge {
   int left = -1, right = -1;

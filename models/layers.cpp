@@ -12,9 +12,10 @@ ConvLayer make_conv(ParameterStore& store, const std::string& name, const ConvSp
   const std::int64_t fan_in = spec.in_channels / params.groups * area, fan_out = spec.out_channels * area;
   const Shape shape{spec.out_channels, spec.in_channels / params.groups, spec.kernel.h, spec.kernel.w};
   ConvLayer layer{.name = name, .params = params};
-  layer.weight = store.add_parameter(name + ".weight", ParameterKind::kWeight, shape, Init::he_normal(fan_out));
+  layer.weight = store.add_parameter(name + ".weight", ParameterKind::kWeight, shape, spec.weight_init.value_or(Init::he_normal(fan_out)));
   if (spec.bias)
-    layer.bias = store.add_parameter(name + ".bias", ParameterKind::kBias, {spec.out_channels}, Init::uniform_fan_in(fan_in));
+    layer.bias = store.add_parameter(name + ".bias", ParameterKind::kBias, {spec.out_channels},
+                                     spec.bias_init.value_or(Init::uniform_fan_in(fan_in)));
   return layer;
 }
 
@@ -28,11 +29,11 @@ NormLayer make_norm(ParameterStore& store, const std::string& name, int channels
   return layer;
 }
 
-LinearLayer make_linear(ParameterStore& store, const std::string& name, int in_features, int out_features) {
-  const Init init = Init::uniform_fan_in(in_features);
+LinearLayer make_linear(ParameterStore& store, const std::string& name, int in_features, int out_features, const LinearInit& init) {
+  const Init fan_in = Init::uniform_fan_in(in_features);
   LinearLayer layer{.name = name};
-  layer.weight = store.add_parameter(name + ".weight", ParameterKind::kWeight, {out_features, in_features}, init);
-  layer.bias = store.add_parameter(name + ".bias", ParameterKind::kBias, {out_features}, init);
+  layer.weight = store.add_parameter(name + ".weight", ParameterKind::kWeight, {out_features, in_features}, init.weight.value_or(fan_in));
+  layer.bias = store.add_parameter(name + ".bias", ParameterKind::kBias, {out_features}, init.bias.value_or(fan_in));
   return layer;
 }
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "models/parameter_store.h"
@@ -22,9 +23,10 @@ struct ConvSpec {
   Pair kernel{1, 1};
   Conv2dParams params;
   bool bias = false;
+  std::optional<Init> weight_init = {}, bias_init = {};
 };
 
-// Weight: He normal over fan-out; bias: as torch's default, uniform in +-1/sqrt(fan-in).
+// Unless given: the weight is He normal over fan-out; the bias as torch's default, uniform in +-1/sqrt(fan-in).
 ConvLayer make_conv(ParameterStore& store, const std::string& name, const ConvSpec& spec);
 
 struct NormLayer {
@@ -51,7 +53,12 @@ struct LinearLayer {
   const Parameter* bias = nullptr;    // (OUT)
 };
 
-LinearLayer make_linear(ParameterStore& store, const std::string& name, int in_features, int out_features);
+// Unless given: both as torch's default, uniform in +-1/sqrt(fan-in).
+struct LinearInit {
+  std::optional<Init> weight = {}, bias = {};
+};
+
+LinearLayer make_linear(ParameterStore& store, const std::string& name, int in_features, int out_features, const LinearInit& init = {});
 
 struct PoolLayer {
   std::string name;

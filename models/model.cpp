@@ -20,8 +20,13 @@ const ModelOptions& checked(const ModelOptions& o) {
   positive(o.width, "input width");
   constexpr int kWidest = 4096;  // eight times wider in the last stage, four times more in a bottleneck: still an int
   check_option(o.base_width >= 0 && o.base_width <= kWidest, "model.base_width", std::to_string(o.base_width), "0 to 4096");
-  check_option(o.bn_eps > 0 && o.bn_eps < 1, "model.batch_norm.eps", std::to_string(o.bn_eps), "more than 0, less than 1");
+  check_option(!o.bn_eps || (*o.bn_eps > 0 && *o.bn_eps < 1), "model.batch_norm.eps", std::to_string(o.bn_eps.value_or(0)),
+               "more than 0, less than 1");
   check_option(o.bn_momentum >= 0 && o.bn_momentum <= 1, "model.batch_norm.momentum", std::to_string(o.bn_momentum), "0 to 1");
+  check_option(o.dropout < 1, "model.dropout", std::to_string(o.dropout), "less than 1 (below 0: the network's own)");
+  constexpr double kWidestMultiple = 16;
+  check_option(o.width_multiplier > 0 && o.width_multiplier <= kWidestMultiple, "model.width_multiplier", std::to_string(o.width_multiplier),
+               "more than 0, at most 16");
   check_option(o.dtype == DType::kF32 || o.dtype == DType::kF64, "dtype of the parameters", std::string(dtype_name(o.dtype)),
                "f32 or f64");
   return o;

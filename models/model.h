@@ -4,7 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/parameter_store.h"
@@ -28,8 +31,10 @@ struct ModelOptions {
   Stem stem = Stem::kAuto;
   bool zero_gamma = false;  // last batch norm of each residual branch begins with gamma 0
   int base_width = 0;       // channels of the first stage; 0: the network's own
-  double bn_eps = 1e-5;
+  std::optional<double> bn_eps = {};  // none: the network's own, 1e-5 but for googlenet and inception_v3
   double bn_momentum = 0.1;      // share of the newest batch in the running statistics
+  double dropout = -1;           // of networks that have it; below 0: the network's own
+  double width_multiplier = 1;   // of families of sizes
   DType dtype = DType::kF32;     // of parameters and buffers: f32 or f64
 };
 
@@ -56,6 +61,9 @@ class Model {
   // state of its own: passes with different contexts may run at the same time.
   virtual Var forward(Context& context, const Var& images) const = 0;
 
+  // How the names of what torchvision's files hold and this network leaves out begin: classifiers that only its training uses.
+  virtual std::span<const std::string_view> left_out() const { return {}; }
+
   // The shape rules only: throws UserError naming the first layer that does not fit. `norm_images` is the number of images
   // that batch norm sees together in training (it needs two values per channel); 0 when evaluating.
   void check_input(const Shape& images, std::int64_t norm_images = 0) const;
@@ -64,7 +72,9 @@ class Model {
 
  protected:
   ParameterStore& store() { return store_; }
-  NormSpec norm_spec(bool zero_gamma = false) const { return {options_.bn_eps, options_.bn_momentum, zero_gamma}; }
+  NormSpec norm_spec(bool zero_gamma = false, double own_eps = 1e-5) const {
+    return {options_.bn_eps.value_or(own_eps), options_.bn_momentum, zero_gamma};
+  }
 
  private:
   virtual void trace(ShapePass& pass, const Shape& images) const = 0;
@@ -89,8 +99,8 @@ class NetworkModel : public Model {
   void trace(ShapePass& pass, const Shape& images) const override { static_cast<const Network*>(this)->run(pass, images); }
 };
 
-// The network called options.name, not yet initialised. Unknown names: UserError with a suggestion and the list. The
-// shapes are checked for one image of options' height and width.
+// The network called options.name, not yet initialised. UserError: an unknown name (with a suggestion and the list), an option
+// that this network does not have, images of options' height and width that are too small for it.
 std::unique_ptr<Model> make_model(const ModelOptions& options);
 
 }  // namespace lockstep

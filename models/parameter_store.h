@@ -22,6 +22,8 @@ struct Init {
   double scale = 0;
 
   static Init constant(double value) { return {Rule::kConstant, value}; }
+  static Init normal(double standard_deviation) { return {Rule::kNormal, standard_deviation}; }
+  static Init uniform(double bound) { return {Rule::kUniform, bound}; }
   // He et al. 2015, "Delving deep into rectifiers", eq. 15: variance 2 / fan_out keeps the gradients' size through ReLUs.
   static Init he_normal(std::int64_t fan_out);
   // torch.nn.Linear's default: uniform in +-1/sqrt(fan_in), weight and bias.

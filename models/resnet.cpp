@@ -4,13 +4,10 @@
 #include <optional>
 #include <string>
 
+#include "models/blocks.h"
+
 namespace lockstep {
 namespace {
-
-struct ConvNorm {
-  ConvLayer conv;
-  NormLayer norm;
-};
 
 // y = relu(branch(x) + shortcut(x)). ReLU follows every layer of the branch; after the last it follows the sum.
 struct Block {
@@ -28,11 +25,6 @@ int out_channels(const BlockSpec& spec) {
   return spec.kind == ResNetBlock::kBottleneck ? kBottleneckExpansion * spec.width : spec.width;
 }
 
-ConvSpec conv_spec(int in_channels, int out_channels, int kernel, int stride) {
-  const int pad = kernel / 2;
-  return {in_channels, out_channels, {kernel, kernel}, {.stride = {stride, stride}, .pad = {pad, pad}}};
-}
-
 class ResNet : public NetworkModel<ResNet> {
  public:
   ResNet(const ModelOptions& options, const ResNetSpec& spec);
@@ -43,7 +35,9 @@ class ResNet : public NetworkModel<ResNet> {
  private:
   void make_stem(int width, Stem stem);
   Block make_block(const std::string& name, const BlockSpec& spec);
-  ConvNorm make_conv_norm(const std::string& conv, const std::string& norm, const ConvSpec& spec, bool zero_gamma = false);
+  ConvNorm make(const std::string& conv, const std::string& norm, const ConvSpec& spec, bool zero_gamma = false) {
+    return make_conv_norm(store(), conv, norm, spec, norm_spec(zero_gamma));
+  }
   template <class Pass>
   static typename Pass::Value run_block(Pass& pass, const Block& block, const typename Pass::Value& x);
 
@@ -69,14 +63,8 @@ ResNet::ResNet(const ModelOptions& options, const ResNetSpec& spec) : NetworkMod
 
 void ResNet::make_stem(int width, Stem stem) {
   const bool imagenet = stem == Stem::kImagenet;
-  stem_ = make_conv_norm("conv1", "bn1", conv_spec(options().channels, width, imagenet ? 7 : 3, imagenet ? 2 : 1));
+  stem_ = make("conv1", "bn1", same_conv(options().channels, width, imagenet ? 7 : 3, imagenet ? 2 : 1));
   if (imagenet) stem_pool_ = PoolLayer{"maxpool", {.kernel = {3, 3}, .stride = {2, 2}, .pad = {1, 1}}};
-}
-
-ConvNorm ResNet::make_conv_norm(const std::string& conv, const std::string& norm, const ConvSpec& spec, bool zero_gamma) {
-  ConvNorm layer{.conv = make_conv(store(), conv, spec), .norm = {}};
-  layer.norm = make_norm(store(), norm, spec.out_channels, norm_spec(zero_gamma));
-  return layer;
 }
 
 Block ResNet::make_block(const std::string& name, const BlockSpec& spec) {
@@ -84,21 +72,21 @@ Block ResNet::make_block(const std::string& name, const BlockSpec& spec) {
   const int out = out_channels(spec);
   std::vector<ConvSpec> convs;
   if (kind == ResNetBlock::kBasic)
-    convs = {conv_spec(in, out, 3, stride), conv_spec(out, out, 3, 1)};
+    convs = {same_conv(in, out, 3, stride), same_conv(out, out, 3, 1)};
   else if (options().v1)
-    convs = {conv_spec(in, width, 1, stride), conv_spec(width, width, 3, 1), conv_spec(width, out, 1, 1)};
+    convs = {same_conv(in, width, 1, stride), same_conv(width, width, 3, 1), same_conv(width, out, 1, 1)};
   else
-    convs = {conv_spec(in, width, 1, 1), conv_spec(width, width, 3, stride), conv_spec(width, out, 1, 1)};
+    convs = {same_conv(in, width, 1, 1), same_conv(width, width, 3, stride), same_conv(width, out, 1, 1)};
 
   Block block;
   for (std::size_t i = 0; i < convs.size(); ++i) {
     const std::string number = std::to_string(i + 1);
     const bool last = i + 1 == convs.size();
     block.branch.push_back(
-        make_conv_norm(name + ".conv" + number, name + ".bn" + number, convs[i], last && options().zero_gamma));
+        make(name + ".conv" + number, name + ".bn" + number, convs[i], last && options().zero_gamma));
   }
   if (stride != 1 || in != out)
-    block.downsample = make_conv_norm(name + ".downsample.0", name + ".downsample.1", conv_spec(in, out, 1, stride));
+    block.downsample = make(name + ".downsample.0", name + ".downsample.1", same_conv(in, out, 1, stride));
   return block;
 }
 

@@ -8,6 +8,12 @@
 
 namespace lockstep {
 
+Work add_work(const Shape& a) {
+  Work work = elementwise_work(a, 1);
+  work.inputs = count_product({2, work.inputs});
+  return work;
+}
+
 // da = dy, db = dy
 Var add(Context& ctx, const Var& a, const Var& b) {
   check_floating("add", "a", a.value);
@@ -33,16 +39,18 @@ OpSpec add_spec() {
   const auto sum = [](Context& ctx, const SampleValues& in) { return add(ctx, in.vars[0], in.vars[1]); };
   const auto sample = [&](std::string name, Shape shape) {
     return OpSample{
-        .name = std::move(name), .inputs = {{.name = "a", .shape = shape}, {.name = "b", .shape = shape}}, .run = sum};
+        .name = std::move(name), .inputs = {{.name = "a", .shape = shape}, {.name = "b", .shape = shape}}, .run = sum, .work = add_work(shape)};
   };
   OpSpec spec{.name = "add", .samples = {sample("size 1", {1, 1, 1, 1}), sample("odd size", {3, 5, 1, 7})}};
   spec.samples.push_back({.name = "constant first",
                           .inputs = {{.name = "a", .shape = {2, 3}, .role = InputRole::kConstant},
                                      {.name = "b", .shape = {2, 3}}},
-                          .run = sum});
+                          .run = sum,
+                          .work = add_work({2, 3})});
   spec.samples.push_back({.name = "an input with itself",
                           .inputs = {{.name = "a", .shape = {2, 3, 2, 2}}},
-                          .run = [](Context& ctx, const SampleValues& in) { return add(ctx, in.vars[0], in.vars[0]); }});
+                          .run = [](Context& ctx, const SampleValues& in) { return add(ctx, in.vars[0], in.vars[0]); },
+                          .work = add_work({2, 3, 2, 2})});
   return spec;
 }
 

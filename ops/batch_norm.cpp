@@ -78,6 +78,13 @@ Shape batch_norm_shape(const Shape& x, const Shape& gamma, const Shape& beta, co
   return x;
 }
 
+Work batch_norm_work(const Shape& x, bool relu, bool residual) {
+  Work work = elementwise_work(x, 2 + (relu ? 1 : 0) + (residual ? 1 : 0));
+  work.vectors = count_product({2, x[1]});
+  if (residual) work.inputs = count_product({2, x.numel()});
+  return work;
+}
+
 Var batch_norm(Context& ctx, const Var& x, const BatchNormState& state, const BatchNormParams& params, const Var* residual) {
   check_state(x.value, state, residual);
   SavedNorm saved = norm_statistics(ctx, kOp, x, state, params.eps);
@@ -116,7 +123,8 @@ OpSpec batch_norm_spec() {
                                {.name = "running_mean", .shape = c, .role = InputRole::kBuffer},
                                {.name = "running_var", .shape = c, .role = InputRole::kBuffer, .low = 0.5, .high = 1.5}},
                     .run = run(variant, variant.params.relu),
-                    .training = variant.training};
+                    .training = variant.training,
+                    .work = batch_norm_work(x, variant.params.relu, variant.residual || variant.residual_is_x)};
     if (variant.residual) result.inputs.push_back({.name = "residual", .shape = x});
     if (variant.params.relu) result.kink = run(variant, false);  // the ReLU's argument
     return result;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
@@ -25,6 +26,8 @@ struct BatchNormState {
 // x (N, C, H, W) -> x's shape. Throws UserError on a misfit.
 Shape batch_norm_shape(const Shape& x, const Shape& gamma, const Shape& beta, const Shape& running_mean,
                        const Shape& running_var, const Shape* residual);
+// As it is applied: a factor and a summand for each element, then the residual, then the ReLU.
+Work batch_norm_work(const Shape& x, bool relu = false, bool residual = false);
 
 // y = (x - mean) / sqrt(var + eps) * gamma + beta [+ residual], then max(y, 0) if `relu`. var is the biased variance.
 // In training the batch mean and the unbiased variance (count / (count - 1)) go to Context::observations. Fewer than two

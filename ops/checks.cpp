@@ -44,11 +44,13 @@ std::int64_t window_count(std::string_view op, const WindowAxis& window) {
   want_at_least("dilation", window.dilation, 1);
   const std::int64_t reach = window.dilation * (window.kernel - 1) + 1;
   const std::int64_t padded = window.extent + 2 * std::int64_t{window.pad};
-  if (padded < reach)
+  const std::int64_t room = padded - reach + (window.ceil ? window.stride - 1 : 0);
+  if (room < 0)
     throw_bad_argument(op, "x", std::string(window.axis) + " " + std::to_string(window.extent) + " with padding " +
                                     std::to_string(window.pad),
                        "at least the window's reach of " + std::to_string(reach) + " pixels with both paddings");
-  return (padded - reach) / window.stride + 1;
+  const std::int64_t windows = room / window.stride + 1;
+  return window.ceil && (windows - 1) * window.stride >= window.extent + window.pad ? windows - 1 : windows;
 }
 
 }  // namespace lockstep

@@ -27,9 +27,11 @@ struct WindowAxis {
   std::string_view axis;  // "height" or "width", for the message
   std::int64_t extent = 0, kernel = 1;
   int stride = 1, pad = 0, dilation = 1;
+  bool ceil = false;
 };
 
-// The number of whole windows: floor((extent + 2 pad - dilation (kernel - 1) - 1) / stride) + 1. Throws if there is none.
+// The number of whole windows: floor((extent + 2 pad - dilation (kernel - 1) - 1) / stride) + 1. With `ceil`, one that is cut off
+// counts too, if it begins in the image or in the padding before it (torch's ceil_mode). Throws if there is none.
 std::int64_t window_count(std::string_view op, const WindowAxis& window);
 
 }  // namespace lockstep

@@ -55,6 +55,8 @@ Shape concat_shape(std::span<const Shape> inputs) {
   return result;
 }
 
+Work concat_work(std::span<const Shape> inputs) { return elementwise_work(concat_shape(inputs), 0); }
+
 Var concat(Context& ctx, std::span<const Var> inputs) {
   std::array<Shape, kConcatMaxInputs> shapes;
   for (std::size_t i = 0; i < std::min(inputs.size(), kConcatMaxInputs); ++i) shapes[i] = inputs[i].value.shape();
@@ -81,9 +83,12 @@ Var concat(Context& ctx, std::span<const Var> inputs) {
 
 OpSpec concat_spec() {
   const auto sample = [](std::string name, std::vector<SampleInput> inputs) {
-    return OpSample{.name = std::move(name), .inputs = std::move(inputs), .run = [](Context& ctx, const SampleValues& in) {
-                      return concat(ctx, in.vars);
-                    }};
+    std::vector<Shape> shapes;
+    for (const SampleInput& input : inputs) shapes.push_back(input.shape);
+    return OpSample{.name = std::move(name),
+                    .inputs = std::move(inputs),
+                    .run = [](Context& ctx, const SampleValues& in) { return concat(ctx, in.vars); },
+                    .work = concat_work(shapes)};
   };
   return {.name = "concat", .samples = {
       sample("one input, size 1", {{.name = "a", .shape = {1, 1, 1, 1}}}),

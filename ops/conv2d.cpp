@@ -67,6 +67,16 @@ Shape conv2d_shape(const Shape& x, const Shape& w, const Conv2dParams& params) {
   return {x[0], w[0], p, q};
 }
 
+Work conv2d_work(const Shape& x, const Shape& w, const Conv2dParams& params, bool bias) {
+  const std::int64_t outputs = conv2d_shape(x, w, params).numel();
+  return {.weights = w.numel(),
+          .vectors = bias ? w[0] : 0,
+          .inputs = x.numel(),
+          .outputs = outputs,
+          .operations = count_product({2, outputs, w[1], w[2], w[3]}),
+          .other_operations = bias ? outputs : 0};
+}
+
 Var conv2d(Context& ctx, const Var& x, const Var& w, const Conv2dParams& params, const Var* bias) {
   const Shape shape = conv2d_shape(x.value.shape(), w.value.shape(), params);
   check_floating(kOp, "x", x.value);
@@ -99,7 +109,8 @@ OpSpec conv2d_spec() {
                     .inputs = {{.name = "x", .shape = x}, {.name = "w", .shape = w, .role = InputRole::kParameter}},
                     .run = [params](Context& ctx, const SampleValues& in) {
                       return conv2d(ctx, in.vars[0], ctx.use(in.parameters[0]), params);
-                    }};
+                    },
+                    .work = conv2d_work(x, w, params)};
   };
   OpSpec spec{.name = "conv2d", .samples = {
       sample("size 1", {1, 1, 1, 1}, {1, 1, 1, 1}, {}),
@@ -112,6 +123,8 @@ OpSpec conv2d_spec() {
       sample("uneven in every parameter", {2, 4, 7, 9}, {6, 2, 3, 2},
              {.stride = {2, 3}, .pad = {2, 1}, .dilation = {1, 2}, .groups = 2}),
       sample("depthwise", {2, 4, 5, 5}, {4, 1, 3, 3}, {.pad = {1, 1}, .groups = 4}),
+      sample("depthwise 5x5 stride 2, odd size", {1, 5, 7, 9}, {5, 1, 5, 5}, {.stride = {2, 2}, .pad = {2, 2}, .groups = 5}),
+      sample("depthwise, 2 filters per channel", {1, 3, 5, 4}, {6, 1, 3, 3}, {.pad = {1, 1}, .groups = 3}),
       sample("17 channels", {1, 17, 3, 3}, {19, 17, 3, 3}, {.pad = {1, 1}}),
   }};
   spec.samples.push_back({.name = "with bias, all variables",
@@ -120,7 +133,8 @@ OpSpec conv2d_spec() {
                                      {.name = "bias", .shape = {5}}},
                           .run = [](Context& ctx, const SampleValues& in) {
                             return conv2d(ctx, in.vars[0], in.vars[1], {.pad = {1, 0}}, &in.vars[2]);
-                          }});
+                          },
+                          .work = conv2d_work({2, 3, 4, 3}, {5, 3, 2, 2}, {.pad = {1, 0}}, true)});
   return spec;
 }
 

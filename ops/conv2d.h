@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
@@ -13,6 +14,7 @@ struct OpSpec;
 // x (N, C, H, W), w (K, C / groups, R, S) -> (N, K, P, Q) with P = floor((H + 2 pad - dilation (R - 1) - 1) / stride) + 1.
 // Throws UserError on a misfit.
 Shape conv2d_shape(const Shape& x, const Shape& w, const Conv2dParams& params);
+Work conv2d_work(const Shape& x, const Shape& w, const Conv2dParams& params, bool bias = false);
 
 // bias (K), of the statistics' dtype (kernels.h). Keeps x only if w needs a gradient, and w only if x does.
 Var conv2d(Context& ctx, const Var& x, const Var& w, const Conv2dParams& params = {}, const Var* bias = nullptr);

@@ -32,7 +32,8 @@ OpSpec flatten_spec() {
   const auto sample = [](std::string name, Shape x) {
     return OpSample{.name = std::move(name),
                     .inputs = {{.name = "x", .shape = x}},
-                    .run = [](Context& ctx, const SampleValues& in) { return flatten(ctx, in.vars[0]); }};
+                    .run = [](Context& ctx, const SampleValues& in) { return flatten(ctx, in.vars[0]); },
+                    .work = flatten_work(x)};
   };
   return {.name = "flatten", .samples = {sample("size 1", {1, 1, 1, 1}), sample("odd size", {2, 5, 3, 7})}};
 }

@@ -13,6 +13,10 @@ Shape global_avg_pool_shape(const Shape& x) {
   return {x[0], x[1]};
 }
 
+Work global_avg_pool_work(const Shape& x) {
+  return {.inputs = x.numel(), .outputs = global_avg_pool_shape(x).numel(), .other_operations = x.numel()};
+}
+
 // dx[n,c,h,w] = dy[n,c] / (H W)
 Var global_avg_pool(Context& ctx, const Var& x) {
   const Shape shape = global_avg_pool_shape(x.value.shape());
@@ -31,7 +35,8 @@ OpSpec global_avg_pool_spec() {
   const auto sample = [](std::string name, Shape x) {
     return OpSample{.name = std::move(name),
                     .inputs = {{.name = "x", .shape = x}},
-                    .run = [](Context& ctx, const SampleValues& in) { return global_avg_pool(ctx, in.vars[0]); }};
+                    .run = [](Context& ctx, const SampleValues& in) { return global_avg_pool(ctx, in.vars[0]); },
+                    .work = global_avg_pool_work(x)};
   };
   return {.name = "global_avg_pool",
           .samples = {sample("size 1", {1, 1, 1, 1}), sample("odd size", {2, 5, 3, 7}), sample("one pixel", {3, 17, 1, 1})}};

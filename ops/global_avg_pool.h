@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
@@ -10,6 +11,7 @@ struct OpSpec;
 
 // (N, C, H, W) -> (N, C). Throws UserError on a misfit.
 Shape global_avg_pool_shape(const Shape& x);
+Work global_avg_pool_work(const Shape& x);
 
 // Keeps nothing.
 Var global_avg_pool(Context& ctx, const Var& x);

@@ -47,6 +47,35 @@ struct Conv2dParams {
 struct Pool2dParams {
   Pair kernel{2, 2}, stride{2, 2}, pad{0, 0};
   bool count_include_pad = true;  // avg only; torch's default
+  // Round the output's size up: a last window that begins inside the image or its leading padding counts, though it reaches
+  // beyond (torch's ceil_mode). Positions beyond the padding are never chosen and never counted.
+  bool ceil = false;
+};
+
+// Elementwise functions beside ReLU. kLeakyRelu: x > 0 ? x : a x (a > 0). kTanh. kSigmoid. kThreshold: x > a ? x : b (torch).
+// kClamp: min(max(x, a), b), e.g. ReLU6 with (0, 6); its gradient is 0 at and outside the limits, as torch's hardtanh.
+// The limits and the value of kThreshold and kClamp are rounded to the elements' dtype first.
+struct Activation {
+  enum class Kind : std::uint8_t { kLeakyRelu, kTanh, kSigmoid, kThreshold, kClamp };
+  Kind kind = Kind::kLeakyRelu;
+  double a = 0, b = 0;
+  // What backward reads: x, or y.
+  bool keeps_input() const { return kind == Kind::kLeakyRelu || kind == Kind::kThreshold; }
+};
+
+// Local response norm (Krizhevsky et al. 2012, section 3.3): y_c = x_c * s_c^-beta, s_c = k + alpha / size * sum of x^2 over the
+// channels c - size/2 ... c + (size-1)/2 that exist (torch's form: alpha is divided by size).
+struct ResponseNorm {
+  int size = 5;
+  double alpha = 1e-4, beta = 0.75, k = 1;
+};
+
+// Shift (Wu et al. 2017, arXiv 1711.08141): the C channels are split, in order, into kernel^2 groups of C / kernel^2 (what is left over
+// joins the centre's group, which is moved to the end); group (i, j) reads the image moved by (i - kernel/2, j - kernel/2) pixels, zeros
+// from outside. `inverse`: the opposite way, which is the gradient.
+struct ChannelShift {
+  int kernel = 3;  // odd
+  bool inverse = false;
 };
 
 // What batch norm does to one channel: y = (x - mean) * inv_std * gamma + beta. All (C), statistics.
@@ -167,6 +196,18 @@ class Kernels {
   // [0,1) is >= p. Its own backward, with the same key.
   virtual void dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode) = 0;
 
+  virtual void activation_forward(Stream, ConstView x, const Activation&, View y) = 0;  // y may alias x; NaN stays NaN
+  // kept: x if keeps_input(), else y. dx may alias dy.
+  virtual void activation_backward(Stream, ConstView dy, ConstView kept, const Activation&, View dx, GradMode) = 0;
+
+  // --- whole channels of images (N,C,H,W) ---
+  virtual void response_norm_forward(Stream, ConstView x, const ResponseNorm&, View y) = 0;
+  virtual void response_norm_backward(Stream, ConstView dy, ConstView x, const ResponseNorm&, View dx, GradMode) = 0;
+  // Channel c = g * (C / groups) + j of src becomes channel j * groups + g of dst (Zhang et al. 2017, arXiv 1707.01083). Its
+  // gradient: groups' = C / groups.
+  virtual void shuffle_channels(Stream, ConstView src, int groups, View dst, GradMode) = 0;
+  virtual void shift_channels(Stream, ConstView src, const ChannelShift&, View dst, GradMode) = 0;  // kernel^2 <= C
+
   // --- pooling: x (N,C,H,W) -> y (N,C,P,Q) ---
   // indices: u8, y's shape: position r * kernel.w + s of the first maximum in its window (kernel.h * kernel.w <= 256).
   // Empty view: not wanted. NaN wins.
@@ -174,6 +215,9 @@ class Kernels {
   virtual void max_pool_backward(Stream, ConstView dy, ConstView indices, const Pool2dParams&, View dx, GradMode) = 0;
   virtual void avg_pool_forward(Stream, ConstView x, const Pool2dParams&, View y) = 0;
   virtual void avg_pool_backward(Stream, ConstView dy, const Pool2dParams&, View dx, GradMode) = 0;
+  // Window p of P output rows: rows floor(p H / P) to ceil((p + 1) H / P) - 1, columns alike (torch's adaptive_avg_pool2d).
+  virtual void adaptive_avg_pool_forward(Stream, ConstView x, View y) = 0;
+  virtual void adaptive_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) = 0;
   virtual void global_avg_pool_forward(Stream, ConstView x, View y) = 0;  // y (N,C)
   virtual void global_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) = 0;
 

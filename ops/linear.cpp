@@ -46,6 +46,16 @@ Shape linear_shape(const Shape& x, const Shape& w) {
   return {x[0], w[0]};
 }
 
+Work linear_work(const Shape& x, const Shape& w, bool bias) {
+  const std::int64_t outputs = linear_shape(x, w).numel();
+  return {.weights = w.numel(),
+          .vectors = bias ? w[0] : 0,
+          .inputs = x.numel(),
+          .outputs = outputs,
+          .operations = count_product({2, outputs, w[1]}),
+          .other_operations = bias ? outputs : 0};
+}
+
 Var linear(Context& ctx, const Var& x, const Var& w, const Var* bias, std::optional<DType> output) {
   const Shape shape = linear_shape(x.value.shape(), w.value.shape());
   check_floating(kOp, "x", x.value);
@@ -74,7 +84,8 @@ OpSpec linear_spec() {
                     .run = [bias](Context& ctx, const SampleValues& in) {
                       const Var b = bias ? ctx.use(in.parameters[1]) : Var{};
                       return linear(ctx, in.vars[0], ctx.use(in.parameters[0]), bias ? &b : nullptr);
-                    }};
+                    },
+                    .work = linear_work(x, w, bias)};
     if (bias) result.inputs.push_back({.name = "bias", .shape = {w[0]}, .role = InputRole::kParameter});
     return result;
   };

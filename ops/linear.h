@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
@@ -12,6 +13,7 @@ struct OpSpec;
 
 // x (N, IN), w (OUT, IN) -> (N, OUT). Throws UserError on a misfit.
 Shape linear_shape(const Shape& x, const Shape& w);
+Work linear_work(const Shape& x, const Shape& w, bool bias);
 
 // bias (OUT), of the statistics' dtype (kernels.h), or null. The output has x's dtype or, if wanted, the statistics': a
 // classifier's logits are not rounded to 16 bits. Keeps x only if w needs a gradient, and w only if x does.

@@ -18,6 +18,11 @@ Shape max_pool_shape(const Shape& x, const Pool2dParams& params) {
   return shape;
 }
 
+Work max_pool_work(const Shape& x, const Pool2dParams& params) {
+  const std::int64_t outputs = max_pool_shape(x, params).numel();
+  return {.inputs = x.numel(), .outputs = outputs, .other_operations = count_product({outputs, params.kernel.h * params.kernel.w - 1})};
+}
+
 // dx[n,c,h,w] = sum of dy[n,c,p,q] over the windows (p,q) whose maximum lies at (h,w)
 Var max_pool(Context& ctx, const Var& x, const Pool2dParams& params) {
   const Shape shape = max_pool_shape(x.value.shape(), params);
@@ -40,7 +45,8 @@ OpSpec max_pool_spec() {
   const auto sample = [](std::string name, Shape x, Pool2dParams params) {
     return OpSample{.name = std::move(name),
                     .inputs = {{.name = "x", .shape = x, .distinct = true}},
-                    .run = [params](Context& ctx, const SampleValues& in) { return max_pool(ctx, in.vars[0], params); }};
+                    .run = [params](Context& ctx, const SampleValues& in) { return max_pool(ctx, in.vars[0], params); },
+                    .work = max_pool_work(x, params)};
   };
   return {.name = "max_pool", .samples = {
       sample("size 1", {1, 1, 1, 1}, {.kernel = {1, 1}, .stride = {1, 1}}),
@@ -49,6 +55,8 @@ OpSpec max_pool_spec() {
       sample("overlapping windows", {1, 2, 5, 5}, {.kernel = {3, 3}, .stride = {1, 1}}),
       sample("gaps between windows", {1, 2, 7, 7}, {.kernel = {2, 1}, .stride = {3, 2}}),
       sample("uneven in every parameter", {1, 3, 6, 9}, {.kernel = {2, 5}, .stride = {1, 3}, .pad = {1, 2}}),
+      sample("rounded up", {2, 3, 6, 4}, {.kernel = {3, 3}, .stride = {2, 2}, .ceil = true}),
+      sample("rounded up, none from the padding behind", {1, 3, 5, 8}, {.kernel = {2, 3}, .stride = {2, 3}, .pad = {1, 1}, .ceil = true}),
   }};
 }
 

@@ -15,6 +15,12 @@ constexpr std::string_view kOp = "mix_images";
 
 }  // namespace
 
+Work mix_images_work(const Shape& images) {
+  Work work = elementwise_work(images, 3);
+  work.inputs = count_product({2, work.inputs});
+  return work;
+}
+
 Tensor mix_images(Context& ctx, const Tensor& images, const Tensor& mix) {
   check_axes(kOp, "images", images.shape(), 4, "(N, C, H, W)");
   check_floating(kOp, "images", images);
@@ -34,7 +40,8 @@ OpSpec mix_images_spec() {
                                 .role = InputRole::kMixRows,
                                 .low = 0,
                                 .high = static_cast<double>(std::min(x[2], x[3]))}},
-                    .run = [](Context& ctx, const SampleValues& in) { return Var{mix_images(ctx, in.vars[0].value, in.tensors[0])}; }};
+                    .run = [](Context& ctx, const SampleValues& in) { return Var{mix_images(ctx, in.vars[0].value, in.tensors[0])}; },
+                    .work = mix_images_work(x)};
   };
   return {.name = "mix_images", .samples = {sample("one pixel", {1, 1, 1, 1}), sample("colour, odd size", {5, 3, 5, 7}),
                                             sample("grey, whole packs", {6, 1, 8, 8}), sample("no image", {0, 3, 4, 4})}};

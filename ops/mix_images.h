@@ -4,10 +4,13 @@
 
 #include "core/mix_row.h"
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
 struct OpSpec;
+
+Work mix_images_work(const Shape& images);  // each with a partner, two factors and a sum
 
 // images (N, C, H, W), mix i32 (N, 8): a MixRow (core/mix_row.h) per image -> the mixed images, a new tensor of the same shape and
 // dtype. Throws UserError on a misfit of shapes; partners outside [0, N) and boxes outside of the image are undefined (the rows

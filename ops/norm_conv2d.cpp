@@ -59,6 +59,14 @@ Shape norm_conv2d_shape(const Shape& x, const Shape& gamma, const Shape& w, cons
   return conv2d_shape(x, w, params);
 }
 
+Work norm_conv2d_work(const Shape& x, const Shape& w, const Conv2dParams& params) {
+  const Work norm = batch_norm_work(x, true);
+  Work work = conv2d_work(x, w, params);
+  work.vectors = norm.vectors;
+  work.other_operations = norm.other_operations;
+  return work;
+}
+
 Var norm_conv2d(Context& ctx, const Var& x, const BatchNormState& state, double eps, const Var& w, const Conv2dParams& params) {
   const Shape shape = norm_conv2d_shape(x.value.shape(), state.gamma.value.shape(), w.value.shape(), params);
   for (const Tensor* vector : {&state.beta.value, &state.running_mean.value, &state.running_var.value})
@@ -106,7 +114,8 @@ OpSample norm_conv_sample(std::string name, Shape x, Shape w, Variant variant) {
                      {.name = "running_var", .shape = c, .role = InputRole::kBuffer, .low = 0.5, .high = 1.5}},
           .run = run,
           .kink = argument,
-          .training = variant.training};
+          .training = variant.training,
+          .work = variant.x_twice ? norm_conv2d_work(x, w, variant.params) + add_work(x) : norm_conv2d_work(x, w, variant.params)};
 }
 
 }  // namespace

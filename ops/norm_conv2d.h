@@ -12,6 +12,8 @@ struct OpSpec;
 
 // x (N, C, H, W), w (K, C/groups, R, S), state (C) -> (N, K, P, Q). Throws UserError on a misfit.
 Shape norm_conv2d_shape(const Shape& x, const Shape& gamma, const Shape& w, const Conv2dParams& params);
+// The normalised image is never written, nor read.
+Work norm_conv2d_work(const Shape& x, const Shape& w, const Conv2dParams& params);
 
 // Statistics, observations and norm_sync as batch_norm; padding is 0 after the normalisation. Keeps x, w and the channel
 // statistics.

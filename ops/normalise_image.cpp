@@ -22,6 +22,8 @@ void check_statistics(std::string_view name, std::span<const float> values, std:
 
 }  // namespace
 
+Work normalise_image_work(const Shape& images) { return elementwise_work(images, 2); }
+
 Tensor normalise_image(Context& ctx, const Tensor& images, std::span<const float> mean, std::span<const float> std,
                        DType dtype) {
   check_axes(kOp, "images", images.shape(), 4, "(N, C, H, W)");
@@ -45,7 +47,8 @@ OpSpec normalise_image_spec() {
                     .inputs = {{.name = "images", .shape = x, .role = InputRole::kBytes, .low = 0, .high = 256}},
                     .run = [mean = std::move(mean), std = std::move(std), dtype](Context& ctx, const SampleValues& in) {
                       return Var{normalise_image(ctx, in.tensors[0], mean, std, dtype)};
-                    }};
+                    },
+                    .work = normalise_image_work(x)};
   };
   return {.name = "normalise_image",
           .samples = {sample("one pixel, f32", {1, 1, 1, 1}, {0.5f}, {0.25f}, DType::kF32),

@@ -5,10 +5,13 @@
 #include <span>
 
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
 struct OpSpec;
+
+Work normalise_image_work(const Shape& images);
 
 // images u8 (N, C, H, W) -> (images / 255 - mean[c]) / std[c] as `dtype`. mean and std have C entries, std > 0; else
 // UserError.

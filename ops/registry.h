@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
@@ -50,6 +51,7 @@ struct OpSample {
   // ties, which `distinct` inputs exclude.
   SampleRun kink = {};
   bool training = true;
+  Work work{};  // that one forward call asks for, by the op's <op>_work
 };
 
 struct OpSpec {

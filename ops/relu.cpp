@@ -9,6 +9,8 @@
 
 namespace lockstep {
 
+Work relu_work(const Shape& x) { return elementwise_work(x, 1); }
+
 // dx = dy where y > 0, else 0
 Var relu(Context& ctx, const Var& x) {
   check_floating("relu", "x", x.value);
@@ -29,7 +31,8 @@ OpSpec relu_spec() {
     return OpSample{.name = std::move(name),
                     .inputs = {{.name = "x", .shape = shape}},
                     .run = [](Context& ctx, const SampleValues& in) { return relu(ctx, in.vars[0]); },
-                    .kink = [](Context&, const SampleValues& in) { return in.vars[0]; }};
+                    .kink = [](Context&, const SampleValues& in) { return in.vars[0]; },
+                    .work = relu_work(shape)};
   };
   return {.name = "relu",
           .samples = {sample("size 1", {1, 1, 1, 1}), sample("odd size", {2, 3, 5, 7}), sample("matrix", {3, 11})}};

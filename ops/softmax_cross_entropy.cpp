@@ -39,6 +39,10 @@ Shape softmax_cross_entropy_shape(const Shape& logits, const Shape& labels) {
   return {};
 }
 
+Work softmax_cross_entropy_work(const Shape& logits) {
+  return {.inputs = logits.numel(), .outputs = 1, .other_operations = count_product({4, logits.numel()})};
+}
+
 LossResult softmax_cross_entropy(Context& ctx, const Var& logits, const Tensor& labels, double label_smoothing, const Tensor& mix) {
   const Shape shape = softmax_cross_entropy_shape(logits.value.shape(), labels.shape());
   check_dtype(kOp, "logits", logits.value, stats_dtype(logits.value.dtype()));
@@ -72,7 +76,8 @@ OpSpec softmax_cross_entropy_spec() {
                                 .high = static_cast<double>(k)}},
                     .run = [smoothing](Context& ctx, const SampleValues& in) {
                       return softmax_cross_entropy(ctx, in.vars[0], in.tensors[0], smoothing).loss;
-                    }};
+                    },
+                    .work = softmax_cross_entropy_work({n, k})};
   };
   OpSample mixed = sample("mixed, uncounted labels, smoothing", 7, 5, -1, 0.1);
   mixed.inputs.push_back({.name = "mix", .shape = {7, kMixRowWords}, .role = InputRole::kMixRows, .low = 0, .high = 5});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/context.h"
+#include "ops/work.h"
 
 namespace lockstep {
 
@@ -15,6 +16,8 @@ struct LossResult {
 
 // logits (N, K), labels (N) -> scalar. Throws UserError on a misfit.
 Shape softmax_cross_entropy_shape(const Shape& logits, const Shape& labels);
+// The maximum, a subtraction, an exponential and a sum for each logit.
+Work softmax_cross_entropy_work(const Shape& logits);
 
 // labels i32 in [0, K), or -1: not counted (other values are undefined here; the loader checks them). The target is
 // (1 - label_smoothing) onehot + label_smoothing / K, 0 <= label_smoothing < 1. With `mix`, i32 (N, 8), a MixRow (core/mix_row.h) per

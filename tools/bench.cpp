@@ -10,12 +10,13 @@
 namespace lockstep {
 
 void add_bench(CLI::App& app, Run& run) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure: `bench step`, `bench ops`, `bench allreduce`, `bench loader`");
+  CLI::App* bench = app.add_subcommand("bench", "Measure: `bench step`, `bench ops`, `bench allreduce`, `bench loader`, `bench device`");
   bench->require_subcommand(1);
   add_bench_step(*bench, run);
   add_bench_ops(*bench, run);
   add_bench_allreduce(*bench, run);
   add_bench_loader(*bench, run);
+  add_bench_device(*bench, run);
 }
 
 void add_bench_options(CLI::App& command, BenchFlags& flags) {

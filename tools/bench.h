@@ -17,6 +17,7 @@ void add_bench_step(CLI::App& bench, Run& run);
 void add_bench_ops(CLI::App& bench, Run& run);
 void add_bench_allreduce(CLI::App& bench, Run& run);
 void add_bench_loader(CLI::App& bench, Run& run);
+void add_bench_device(CLI::App& bench, Run& run);
 
 // What to run: --config FILE [--set ...], or --model, --batch, ...; and how long.
 struct BenchFlags {

@@ -50,6 +50,10 @@ int main(int argc, char** argv) {
   lockstep::add_infer(app, run);
   lockstep::add_export(app, run);
   lockstep::add_bench(app, run);
+  lockstep::add_analyze(app, run);
+  lockstep::add_plan(app, run);
+  lockstep::add_tune(app, run);
+  lockstep::add_report(app, run);
   lockstep::add_inspect(app, run);
   lockstep::add_data(app, run);
   lockstep::add_config(app, run);

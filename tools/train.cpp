@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -44,6 +45,15 @@ nlohmann::ordered_json summary(const TrainOutcome& outcome, int ranks) {
     object["eval_images"] = outcome.last_eval->count;
   }
   if (outcome.best_top1 >= 0) object["best_top1"] = outcome.best_top1;
+  if (outcome.noise) {
+    const double scale = outcome.noise->critical_batch();
+    if (!std::isnan(scale)) object[kNoiseScaleKey] = scale;
+    object[kGradientNorm2Key] = outcome.noise->norm2;
+    object[kGradientVarianceKey] = outcome.noise->variance;
+  }
+  object["noise_scale_text"] = outcome.noise_text;
+  if (outcome.energy.joules) object["energy_joules"] = *outcome.energy.joules;
+  object["energy_source"] = outcome.energy.source;
   if (outcome.expected && outcome.last_eval) {
     object["expected_min"] = outcome.expected->min;
     object["expected_max"] = outcome.expected->max;
@@ -92,6 +102,8 @@ void print_summary(const TrainOutcome& outcome, const std::string& binary, int r
     line("expected", fmt::format("{:.1f} to {:.1f} %: {}", outcome.expected->min, outcome.expected->max,
                                  band_verdict(*outcome.expected, outcome.last_eval->top1_percent())));
   line("speed", fmt::format("{:.0f} images/s, {:.0f} s of training", outcome.images_per_second, outcome.train_seconds));
+  if (outcome.noise) line("noise scale", outcome.noise_text);
+  if (outcome.energy.joules) line("energy", fmt::format("{:.0f} J, by {}", *outcome.energy.joules, outcome.energy.source));
   line("digest", outcome.digest);
   if (outcome.step >= outcome.total_steps)
     line("evaluate it", fmt::format("{} eval {}", binary, outcome.run_dir));

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "core/error.h"
 #include "proto/config.pb.h"
@@ -95,7 +96,11 @@ TrainedModel find_model(const ModelChoice& choice) {
 }
 
 void load_values(const TrainedModel& trained, Model& model) {
-  if (!trained.checkpoint) return load_weights(trained.weights, model);
+  if (!trained.checkpoint) {
+    const std::string note = load_weights(trained.weights, model);
+    if (!note.empty()) std::fprintf(stderr, "%s\n", note.c_str());
+    return;
+  }
   TrainingState saved;
   load_checkpoint(posix_fs(), trained.checkpoint->path, saved);
   restore_evaluated_model(saved, model);
@@ -120,7 +125,7 @@ ImageSize known_image_size(const proto::Config& config) {
                                   "--set data.channels=1", error.what()), error.code());
     }
   }
-  const int side = data.source() == proto::Data::CIFAR10 ? 32 : 224;
+  const int side = data.source() == proto::Data::CIFAR10 ? 32 : default_side(config);
   const auto or_default = [](int given, int fallback) { return given > 0 ? given : fallback; };
   return {or_default(data.height(), side), or_default(data.width(), side),
           or_default(data.channels(), data.source() == proto::Data::IDX ? 1 : 3)};

@@ -5,6 +5,8 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/accelerator.h"
@@ -13,6 +15,7 @@
 #include "cuda/cuda_backend.h"
 #include "proto/config.pb.h"
 #include "train/clock.h"
+#include "train/gradient_probe.h"
 #include "train/shard_pass.h"
 #include "train/step_entries.h"
 #include "train/stop_request.h"
@@ -22,7 +25,7 @@ namespace {
 
 constexpr int kSlots = 2;       // steps under way
 constexpr int kMostShards = 512;  // of a rank: their images are all on the device at once, and a recording holds all their work
-constexpr int kEagerSteps = 2;  // before recording: they make plans, tables and memory
+constexpr int kEagerSteps = 2;  // of each kind, before recording: they make plans, tables and memory
 
 StepControl& control_in(Tensor& pinned) { return *static_cast<StepControl*>(pinned.ptr()); }
 
@@ -33,9 +36,16 @@ ShardBatch batch_like(const ShardBatch& batch, Device device) {
   return {like(batch.images), like(batch.labels), like(batch.mix)};
 }
 
+// What a kind of step gives out, eagerly at first.
+struct StepWork {
+  int eager_steps = 0;
+  std::unique_ptr<RecordedWork> recorded;
+};
+
 // One step under way.
 struct Slot {
   Tensor set, results;             // StepControl in page-locked memory: what the host sets, what came back
+  Tensor squares;                  // page-locked: what the probe measured
   std::vector<Batch> batches;      // the loader's, until they are staged
   std::vector<ShardBatch> staging;  // on the device
   Event staged, consumed, begun, done;
@@ -59,6 +69,8 @@ class DeviceStepRunner final : public StepRunner {
         copies_(accelerator_.new_stream()),
         pass_pool_(accelerator_.make_pool()),
         entries_(*network.model),
+        noise_(plan_noise(config, plan, *network.model)),
+        probe_(make_gradient_probe(network, noise_, entries_, reducer_options(config.distributed(), plan.shards, device_))),
         reducer_(comm, entries_.list, reducer_options(config.distributed(), plan.shards, device_)),
         pass_(network, config.loss().label_smoothing(), nullptr),
         rule_(optimizer.rule()),
@@ -67,6 +79,7 @@ class DeviceStepRunner final : public StepRunner {
                      .growth_steps = static_cast<double>(config.loss_scaling().growth_steps()),
                      .floor = config.loss_scaling().floor()};
     for (int i = 0; i < plan.shards_per_rank; ++i) sinks_.emplace_back(reducer_, i, entries_, false);
+    if (probe_) probe_->attach(reducer_);
     comm.use_device(device_, cuda_report().gpus.at(static_cast<std::size_t>(device_.index)).pci_bus_id);
     make_slots();
     make_control();
@@ -94,12 +107,13 @@ class DeviceStepRunner final : public StepRunner {
     take_inputs(slot);
     set_control(slot);
     const std::int64_t begin = steady_ns();
-    run_step(step, slot.result.times);
+    const bool replayed = run_step(step, slot.result.times);
     if (average_ != nullptr) average_->update(*network_.kernels, compute_, step, control_);
     slot.result.times.forward_ns = steady_ns() - begin;
     accelerator_.copy(compute_, slot.results.ptr(), control_.ptr(), sizeof(StepControl));
+    if (probe_) accelerator_.copy(compute_, slot.squares.ptr(), probe_->device_squares().ptr(), slot.squares.nbytes());
     accelerator_.record(slot.done, compute_);
-    if (recorded_) comm_.watch(step);
+    if (replayed) comm_.watch(step);
     slot.under_way = true;
     ++submitted_;
   }
@@ -131,6 +145,7 @@ class DeviceStepRunner final : public StepRunner {
     for (Slot& slot : slots_) {
       slot.set = control_tensor(pinned);
       slot.results = control_tensor(pinned);
+      if (probe_) slot.squares = Tensor::empty_in(pinned, probe_->device_squares().shape(), DType::kF64);
       for (Event* event : {&slot.staged, &slot.consumed, &slot.begun, &slot.done}) *event = accelerator_.new_event();
     }
   }
@@ -199,17 +214,21 @@ class DeviceStepRunner final : public StepRunner {
     accelerator_.copy(compute_, control_.ptr(), slot.set.ptr(), kHostSetBytes);
   }
 
-  void run_step(std::int64_t step, StepTimes& times) {
-    const bool record = graphs_ && use_recording_ && eager_steps_ >= kEagerSteps;
+  // Whether it was a replay.
+  bool run_step(std::int64_t step, StepTimes& times) {
+    StepWork& work = works_[noise_.measures(step) ? 1 : 0];
+    const bool record = graphs_ && use_recording_ && work.eager_steps >= kEagerSteps;
     if (!record) {
-      ++eager_steps_;
-      return give_out(step, times);
+      ++work.eager_steps;
+      give_out(step, times);
+      return false;
     }
-    if (!recorded_) record_step(step, times);
-    accelerator_.replay(compute_, *recorded_);
+    if (!work.recorded) work.recorded = record_step(step, times);
+    accelerator_.replay(compute_, *work.recorded);
+    return true;
   }
 
-  void record_step(std::int64_t step, StepTimes& times) {
+  std::unique_ptr<RecordedWork> record_step(std::int64_t step, StepTimes& times) {
     comm_.begin_recorded_step();
     accelerator_.begin_recording(compute_);
     try {
@@ -221,22 +240,26 @@ class DeviceStepRunner final : public StepRunner {
       }
       throw;
     }
-    recorded_ = accelerator_.end_recording(compute_);
+    auto recorded = accelerator_.end_recording(compute_);
     comm_.end_recorded_step();
+    return recorded;
   }
 
   void give_out(std::int64_t step, StepTimes& times) {
     const PoolScope scope(*pass_pool_);
     Kernels& kernels = *network_.kernels;
     reducer_.begin_step(step);
+    if (probe_) probe_->begin_step(step);
     if (rule_.scaling.enabled) kernels.convert(compute_, loss_scale(), pass_.seed_gradient());
     for (int shard = 0; shard < plan_.shards_per_rank; ++shard) {
       ShardSink& sink = sinks_[static_cast<std::size_t>(shard)];
       pass_.train(inputs_[static_cast<std::size_t>(shard)], seed_, 0, plan_.first_shard(comm_.rank()) + shard, sink, sink,
                   [&](const Tensor& sums) { report_totals(sink, sums); }, times);
+      if (probe_) probe_->close(shard);
     }
     const ReduceReport& report = reducer_.finish();
     times.reduce_ns += report.exposed_wait_ns;
+    if (probe_) probe_->collect();
     averages_.clear();
     for (Buffer* buffer : network_.model->buffers())
       averages_.push_back({buffer->value, reducer_.result(entries_.first_buffer + buffer->id), buffer->momentum});
@@ -268,6 +291,9 @@ class DeviceStepRunner final : public StepRunner {
     result.finite = control.finite != 0;
     result.skipped = !result.finite && control.halted == 0;
     result.first_bad = control.first_bad;
+    // Without loss scaling the control's scale stays 1; with it, network_.loss_scale is still the one that this step used.
+    const double scale = rule_.scaling.enabled ? network_.loss_scale.scale : 1;
+    if (probe_) result.squares = probe_->squares(result.step, std::as_const(slot.squares).host<double>(), scale);
     if (rule_.scaling.enabled) {
       result.loss_scale = network_.loss_scale.scale;
       network_.loss_scale = {control.loss_scale, static_cast<std::int64_t>(control.good_steps), static_cast<std::int64_t>(control.skipped)};
@@ -286,19 +312,20 @@ class DeviceStepRunner final : public StepRunner {
   const Stream compute_, copies_;
   const std::unique_ptr<MemoryPool> pass_pool_;  // of what the bracketed work takes: recorded, it stays the work's own
   StepEntries entries_;
+  const NoisePlan noise_;
+  const std::unique_ptr<GradientProbe> probe_;  // null: the noise scale is not measured
   GradientReducer reducer_;
   ShardPass pass_;
   UpdateRule rule_;
   const bool graphs_;
   bool use_recording_ = true;
-  int eager_steps_ = 0;
   std::vector<ShardSink> sinks_;
   std::vector<ShardBatch> inputs_;  // one per shard of this rank
   std::vector<AverageTensor> averages_;
   Tensor control_;
   std::array<Slot, kSlots> slots_;
   std::int64_t submitted_ = 0, taken_ = 0;
-  std::unique_ptr<RecordedWork> recorded_;
+  std::array<StepWork, 2> works_;  // of steps that don't measure the noise scale, and of those that do
 };
 
 }  // namespace

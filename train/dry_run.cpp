@@ -22,23 +22,6 @@ namespace lockstep {
 namespace {
 
 constexpr int kCurvePoints = 64;
-constexpr int kDefaultSide = 224;  // of image files, as make_session takes it
-
-// What a format is known to hold when the config does not say; 0: anything.
-struct KnownData {
-  std::int64_t train = 0, eval = 0;
-  int classes = 0, side = kDefaultSide, channels = 3;
-  std::string assumed;
-};
-
-KnownData known_data(const proto::Data& data) {
-  switch (data.source()) {
-    case proto::Data::SYNTHETIC: return {data.synthetic().size(), data.synthetic().eval_size(), data.synthetic().classes()};
-    case proto::Data::CIFAR10: return {50000, 10000, 10, 32, 3, ""};
-    case proto::Data::IDX: return {60000, 10000, 10, 28, 1, "where the config does not say: IDX data of MNIST's sizes"};
-    default: return {};
-  }
-}
 
 std::int64_t known(std::int64_t given, std::int64_t by_format, const char* field, const char* what) {
   if (given > 0) return given;
@@ -205,10 +188,43 @@ void add_memory(const proto::Config& config, Network& network, SgdOptimizer& opt
 
 }  // namespace
 
-DryRun plan_dry_run(const LoadedConfig& loaded, int ranks) {
+KnownData known_data(const proto::Config& config) {
+  const proto::Data& data = config.data();
+  const int side = default_side(config);
+  switch (data.source()) {
+    case proto::Data::SYNTHETIC: return {data.synthetic().size(), data.synthetic().eval_size(), data.synthetic().classes(), side};
+    case proto::Data::CIFAR10: return {50000, 10000, 10, 32, 3, ""};
+    case proto::Data::IDX: return {60000, 10000, 10, 28, 1, "where the config does not say: IDX data of MNIST's sizes"};
+    default: return {.side = side};
+  }
+}
+
+namespace {
+
+void add_data_notes(const proto::Config& config, const KnownData& format, DryRun& run) {
+  const proto::Data& data = config.data();
+  const bool all_given = data.train_images() > 0 && config.model().classes() > 0 && data.height() > 0;
+  if (!format.assumed.empty() && !all_given) run.notes.push_back(format.assumed);
+  if (data.source() == proto::Data::AUTO && data.height() == 0)
+    run.notes.push_back(fmt::format("data.source: AUTO and no data.height: images of {} x {} are assumed", run.image.height, run.image.width));
+  if (run.plan.eval_samples == 0 && data.source() != proto::Data::SYNTHETIC)
+    run.notes.push_back("data.eval_images is not given: how much is evaluated is not known");
+}
+
+// Without `rehearse` only its shapes are there to be counted: random weights take half a second.
+Network network_of(const proto::Config& config, const DryRun& run, bool rehearse) {
+  if (rehearse) return make_network(config, run.image, run.classes);
+  Network network;
+  network.model = make_model(model_options(config, run.image, run.classes));
+  return network;
+}
+
+}  // namespace
+
+DryRun plan_dry_run(const LoadedConfig& loaded, int ranks, bool rehearse) {
   const proto::Config& config = loaded.config();
   const proto::Data& data = config.data();
-  const KnownData format = known_data(data);
+  const KnownData format = known_data(config);
   const std::int64_t train_images = known(data.train_images(), format.train, "data.train_images", "the number of training images");
   const std::int64_t eval_images = data.eval_images() > 0 ? data.eval_images() : format.eval;
   DryRun run{.loaded = loaded};
@@ -220,17 +236,12 @@ DryRun plan_dry_run(const LoadedConfig& loaded, int ranks) {
   const SizePhases sizes(config, run.image, run.plan);
   run.sizes = sizes.phases();
   run.ranks_allowed = allowed_ranks(config, run.plan.shards);
-  const bool all_given = data.train_images() > 0 && config.model().classes() > 0 && data.height() > 0;
-  if (!format.assumed.empty() && !all_given) run.notes.push_back(format.assumed);
-  if (data.source() == proto::Data::AUTO && data.height() == 0)
-    run.notes.push_back(fmt::format("data.source: AUTO and no data.height: images of {} x {} are assumed", run.image.height, run.image.width));
-  if (eval_images == 0 && data.source() != proto::Data::SYNTHETIC)
-    run.notes.push_back("data.eval_images is not given: how much is evaluated is not known");
+  add_data_notes(config, format, run);
   add_rates(config, run);
 
   const bool gpu = config.backend() == proto::Config::CUDA;
   const bool gpu_is_missing = gpu && cuda_report().gpus.empty();
-  Network network = make_network(gpu_is_missing ? on_this_machine(config) : config, run.image, run.classes);
+  Network network = network_of(gpu_is_missing ? on_this_machine(config) : config, run, rehearse);
   check_sizes(network, run);
   SgdOptimizer optimizer(config.optimizer(), network.model->parameters());
   std::optional<WeightAverage> average;
@@ -240,9 +251,10 @@ DryRun plan_dry_run(const LoadedConfig& loaded, int ranks) {
   run.optimizer = describe_rules(optimizer.rules(), optimizer.lars());
   add_groups(*network.model, optimizer.rules(), run);
   add_checkpoints(config, *network.model, run);
+  run.has_norms = !network.model->buffers().empty();
   if (gpu_is_missing)
     run.memory_note = "not known: this machine has no GPU that lockstep can use; a run plans it before its first step";
-  else
+  else if (rehearse)
     add_memory(config, network, optimizer, average ? &*average : nullptr, sizes.largest(), run);
   run.augmentation = describe_augmentation(data.augment());
   run.may_change = changeable(config);

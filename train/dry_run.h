@@ -17,6 +17,18 @@
 
 namespace lockstep {
 
+namespace proto {
+class Config;
+}
+
+// What a format is known to hold when the config does not say; 0: anything.
+struct KnownData {
+  std::int64_t train = 0, eval = 0;
+  int classes = 0, side = 0, channels = 3;
+  std::string assumed;
+};
+KnownData known_data(const proto::Config& config);  // image files: of network.h's default_side
+
 struct RatePoint {
   std::int64_t step = 0;
   double epoch = 0, lr = 0;
@@ -41,6 +53,7 @@ struct DryRun {
   double peak_lr = 0;
   std::string model;
   std::int64_t parameters = 0;
+  bool has_norms = false;                // batch norms
   std::vector<RuleGroup> groups;
   std::string optimizer;                 // one line about the rules
   std::optional<MemoryPlan> memory;      // of one rank; absent: not known here
@@ -53,7 +66,8 @@ struct DryRun {
 };
 
 // As with `ranks` ranks. Throws UserError naming the field that is missing (data.train_images, model.classes) or does not fit.
-DryRun plan_dry_run(const LoadedConfig& loaded, int ranks);
+// Without `rehearse` the memory stays unknown, which saves a second or two with large networks.
+DryRun plan_dry_run(const LoadedConfig& loaded, int ranks, bool rehearse = true);
 
 std::string dry_run_text(const DryRun& run);
 std::string dry_run_json(const DryRun& run);  // one object, indented

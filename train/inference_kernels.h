@@ -24,12 +24,14 @@ class InferenceKernels : public Kernels {
     refuse("batch_norm_backward_apply");
   }
   void relu_backward(Stream, ConstView, ConstView, View, GradMode) final { refuse("relu_backward"); }
+  void activation_backward(Stream, ConstView, ConstView, const Activation&, View, GradMode) final { refuse("activation_backward"); }
+  void response_norm_backward(Stream, ConstView, ConstView, const ResponseNorm&, View, GradMode) final { refuse("response_norm_backward"); }
+  void adaptive_avg_pool_backward(Stream, ConstView, View, GradMode) final { refuse("adaptive_avg_pool_backward"); }
   void accumulate(Stream, ConstView, View, GradMode) final { refuse("accumulate"); }
   void dropout(Stream, ConstView, double, const RandomKey&, View, GradMode) final { refuse("dropout"); }
   void max_pool_backward(Stream, ConstView, ConstView, const Pool2dParams&, View, GradMode) final { refuse("max_pool_backward"); }
   void avg_pool_backward(Stream, ConstView, const Pool2dParams&, View, GradMode) final { refuse("avg_pool_backward"); }
   void global_avg_pool_backward(Stream, ConstView, View, GradMode) final { refuse("global_avg_pool_backward"); }
-  void convert(Stream, ConstView, View) final { refuse("convert"); }
   void linear_backward_data(Stream, ConstView, ConstView, View, GradMode) final { refuse("linear_backward_data"); }
   void linear_backward_weight(Stream, ConstView, ConstView, View, GradMode) final { refuse("linear_backward_weight"); }
   void softmax_cross_entropy(Stream, ConstView, ConstView, ConstView, double, View, View, View) final { refuse("softmax_cross_entropy"); }

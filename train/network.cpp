@@ -13,12 +13,11 @@
 #include "cpu/reference/reference_kernels.h"
 #include "cuda/cuda_backend.h"
 #include "distributed/device_choice.h"
+#include "models/zoo.h"
 #include "proto/config.pb.h"
 
 namespace lockstep {
 namespace {
-
-constexpr int kDefaultSide = 224;
 
 DType dtype_of_precision(proto::Config::Precision precision) {
   switch (precision) {
@@ -103,10 +102,16 @@ void Network::renew_compute_copies() {
     if (parameter->compute) kernels->convert({}, parameter->value, parameter->compute);
 }
 
+int default_side(const proto::Config& config) {
+  constexpr int kUsual = 224;
+  return std::max(kUsual, published_side(config.model().name()));
+}
+
 ImageSize image_size(const proto::Config& config, const Source& source) {
   const proto::Data& data = config.data();
   const auto pick = [](int wanted, int stored, int fallback) { return wanted > 0 ? wanted : stored > 0 ? stored : fallback; };
-  return {pick(data.height(), source.height(), kDefaultSide), pick(data.width(), source.width(), kDefaultSide), source.channels()};
+  const int side = default_side(config);
+  return {pick(data.height(), source.height(), side), pick(data.width(), source.width(), side), source.channels()};
 }
 
 int pick_gpu(const proto::Config& config, const Communicator& comm) {
@@ -121,26 +126,35 @@ std::unique_ptr<Kernels> make_kernels(const proto::Config& config, int gpu) {
   return make_fast_kernels(FastOptions{.threads = config.threads_per_rank(), .winograd = config.convolution() != proto::Config::DIRECT});
 }
 
-Network make_network(const proto::Config& config, const ImageSize& image, int classes, int gpu) {
+ModelOptions model_options(const proto::Config& config, const ImageSize& image, int classes) {
   const proto::Model& model = config.model();
+  // A saved config names every value, so that "as the network has it" must be a value: the default.
+  const double eps = model.batch_norm().eps();
+  const bool own_eps = eps == proto::BatchNorm::default_instance().eps();
+  return {.name = model.name(),
+          .classes = classes,
+          .channels = image.channels,
+          .height = image.height,
+          .width = image.width,
+          .v1 = model.variant() == proto::Model::V1,
+          .stem = stem_of(model.stem()),
+          .zero_gamma = model.zero_gamma(),
+          .base_width = model.base_width(),
+          .bn_eps = own_eps ? std::nullopt : std::optional(eps),
+          .bn_momentum = model.batch_norm().momentum(),
+          .dropout = model.dropout(),
+          .width_multiplier = model.width_multiplier(),
+          .dtype = stats_dtype(dtype_of_precision(config.precision()))};
+}
+
+Network make_network(const proto::Config& config, const ImageSize& image, int classes, int gpu) {
   Network network;
   network.dtype = dtype_of_precision(config.precision());
   network.kernels = make_kernels(config, gpu);
   if (network.dtype == DType::kF16) network.loss_scale.scale = config.loss_scaling().initial();
   network.mean = per_channel(config.data().mean(), image.channels, 0.5, "data.mean");
   network.std = per_channel(config.data().std(), image.channels, 0.25, "data.std");
-  network.model = make_model({.name = model.name(),
-                              .classes = classes,
-                              .channels = image.channels,
-                              .height = image.height,
-                              .width = image.width,
-                              .v1 = model.variant() == proto::Model::V1,
-                              .stem = stem_of(model.stem()),
-                              .zero_gamma = model.zero_gamma(),
-                              .base_width = model.base_width(),
-                              .bn_eps = model.batch_norm().eps(),
-                              .bn_momentum = model.batch_norm().momentum(),
-                              .dtype = stats_dtype(network.dtype)});
+  network.model = make_model(model_options(config, image, classes));
   if (stats_dtype(network.dtype) != network.dtype) add_compute_copies(*network.model, network.dtype);
   network.model->initialise(config.seed());
   network.renew_compute_copies();
@@ -151,7 +165,7 @@ std::unique_ptr<Source> open_split(const proto::Config& config, Split split, int
   const proto::Data& data = config.data();
   const bool eval = split == Split::kEval;
   if (classes == 0) classes = data.source() == proto::Data::SYNTHETIC ? data.synthetic().classes() : config.model().classes();
-  const auto side = [](int wanted) { return wanted > 0 ? wanted : kDefaultSide; };
+  const auto side = [&config](int wanted) { return wanted > 0 ? wanted : default_side(config); };
   std::unique_ptr<Source> source = open_source({.kind = source_kind(data.source()),
                                                 .path = eval && data.has_eval_path() ? data.eval_path() : data.path(),
                                                 .split = split,

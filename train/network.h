@@ -33,11 +33,17 @@ struct Network {
   void to_device();
 };
 
-// Size of the images that the network sees: the config's, or what the source stores, or 224.
+// Height and width of image files where the config is silent: 224, or what a network for larger images was published with.
+int default_side(const proto::Config& config);
+
+// Size of the images that the network sees: the config's, or what the source stores, or default_side.
 struct ImageSize {
   int height = 0, width = 0, channels = 0;
 };
 ImageSize image_size(const proto::Config& config, const Source& source);
+
+// What the config says of the network, with parameters of the dtype that its precision asks for.
+ModelOptions model_options(const proto::Config& config, const ImageSize& image, int classes);
 
 // Which GPU this rank uses with backend: CUDA: cuda.device, or pick_device's. 0 otherwise.
 int pick_gpu(const proto::Config& config, const Communicator& comm);

@@ -34,7 +34,7 @@ struct InferenceGraph {
   std::string input, output;        // values
   Shape input_shape, output_shape;  // of one image: extent 0 is the batch, any number
   std::vector<GraphNode> nodes;     // in an order in which they can be computed
-  std::vector<GraphConstant> constants;  // those that the nodes use, in the model's order
+  std::vector<GraphConstant> constants;  // those that the nodes use, in the model's order; then what no parameter holds
 
   const GraphConstant* constant(const std::string& name) const;  // null when there is none
 };

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/rehearsal.h"
+#include "ops/shift_channels.h"
 #include "train/inference_kernels.h"
 #include "train/onnx_graph.h"
 
@@ -19,6 +20,39 @@ using Ints = std::vector<std::int64_t>;
 
 Ints ints(Pair pair) { return {pair.h, pair.w}; }
 Ints pads(Pair pad) { return {pad.h, pad.w, pad.h, pad.w}; }  // begins, then ends
+
+// A pooling's padding with ends so large that ONNX's count of windows, rounded down, is ours rounded up: so no reader's idea of
+// ceil_mode matters.
+Ints pads_to_fit(const Pool2dParams& params, const Shape& x, const Shape& y) {
+  const auto end = [](std::int64_t count, std::int64_t extent, int kernel, int stride, int pad) {
+    return std::max<std::int64_t>(pad, (count - 1) * stride + kernel - extent - pad);
+  };
+  return {params.pad.h, params.pad.w, end(y[2], x[2], params.kernel.h, params.stride.h, params.pad.h),
+          end(y[3], x[3], params.kernel.w, params.stride.w, params.pad.w)};
+}
+
+// (C, 1, k, k): the depthwise filters that move channels as a shift does: a one where each channel reads.
+std::vector<float> shift_filters(std::int64_t channels, int kernel) {
+  const std::int64_t area = std::int64_t{kernel} * kernel, half = kernel / 2;
+  std::vector<float> filters(static_cast<std::size_t>(channels * area));
+  for (std::int64_t i = 0; i < area; ++i) {
+    const ShiftGroup group = shift_group({.kernel = kernel}, channels, i);
+    for (std::int64_t c = group.begin; c < group.begin + group.count; ++c)
+      filters[static_cast<std::size_t>(c * area + (half + group.down) * kernel + half + group.right)] = 1;
+  }
+  return filters;
+}
+
+// (count, extent), or transposed: row p holds the shares of adaptive pooling's window p.
+std::vector<float> window_shares(std::int64_t count, std::int64_t extent, bool transposed) {
+  std::vector<float> shares(static_cast<std::size_t>(count * extent));
+  for (std::int64_t p = 0; p < count; ++p) {
+    const std::int64_t begin = p * extent / count, end = ((p + 1) * extent + count - 1) / count;
+    for (std::int64_t i = begin; i < end; ++i)
+      shares[static_cast<std::size_t>(transposed ? i * count + p : p * extent + i)] = 1.0F / static_cast<float>(end - begin);
+  }
+  return shares;
+}
 
 class GraphRecorder final : public InferenceKernels {
  public:
@@ -67,17 +101,82 @@ class GraphRecorder final : public InferenceKernels {
   void relu_forward(Stream, ConstView x, View y) override { set(y, emit("relu", "Relu", {value_of(x)}, {})); }
   void add(Stream, ConstView a, ConstView b, View y) override { set(y, emit("add", "Add", {value_of(a), value_of(b)}, {})); }
 
+  // What an evaluation in 16 bits converts is a float throughout the file.
+  void convert(Stream, ConstView x, View y) override { set(y, value_of(x)); }
+
+  void activation_forward(Stream, ConstView x, const Activation& function, View y) override {
+    const auto constant = [&](double value) { return scalar(static_cast<float>(value)); };
+    const std::string in = value_of(x);
+    switch (function.kind) {
+      case Activation::Kind::kLeakyRelu: return set(y, emit("leaky_relu", "LeakyRelu", {in}, {{"alpha", static_cast<float>(function.a)}}));
+      case Activation::Kind::kTanh: return set(y, emit("tanh", "Tanh", {in}, {}));
+      case Activation::Kind::kSigmoid: return set(y, emit("sigmoid", "Sigmoid", {in}, {}));
+      case Activation::Kind::kThreshold: {
+        const std::string passes = emit("threshold.passes", "Greater", {in, constant(function.a)}, {});
+        return set(y, emit("threshold", "Where", {passes, in, constant(function.b)}, {}));
+      }
+      case Activation::Kind::kClamp: return set(y, emit("clip", "Clip", {in, constant(function.a), constant(function.b)}, {}));
+    }
+  }
+
+  void response_norm_forward(Stream, ConstView x, const ResponseNorm& params, View y) override {
+    if (params.size % 2 == 0)
+      throw UserError(fmt::format("ONNX export: response norm over {} channels, want an odd number: ONNX places even windows elsewhere",
+                                  params.size));
+    set(y, emit("response_norm", "LRN", {value_of(x)},
+                {{"size", std::int64_t{params.size}},
+                 {"alpha", static_cast<float>(params.alpha)},
+                 {"beta", static_cast<float>(params.beta)},
+                 {"bias", static_cast<float>(params.k)}}));
+  }
+
+  void shuffle_channels(Stream, ConstView x, int groups, View y, GradMode) override {
+    const auto image = values_.find(x.ptr);
+    if (image != values_.end() && is_transposed(image->second.shape, x.shape, groups)) {  // ops/flatten_chw.h
+      values_[y.ptr] = {emit("flatten", "Flatten", {image->second.name}, {{"axis", std::int64_t{1}}}), {x.shape[0], x.shape[1]}};
+      return;
+    }
+    const std::int64_t channels = x.shape[1], pixels = x.shape[2] * x.shape[3];
+    std::string value = emit("shuffle.groups", "Reshape", {value_of(x), integers({0, groups, channels / groups, pixels})}, {});
+    value = emit("shuffle.transpose", "Transpose", {value}, {{"perm", Ints{0, 2, 1, 3}}});
+    set(y, emit("shuffle", "Reshape", {value, integers({0, channels, x.shape[2], x.shape[3]})}, {}));
+  }
+
+  void shift_channels(Stream, ConstView x, const ChannelShift& shift, View y, GradMode) override {
+    const std::int64_t channels = x.shape[1], kernel = shift.kernel, pad = kernel / 2;
+    const std::string filters =
+        made(fmt::format("shift.{}x{}.filters", kernel, channels), {channels, 1, kernel, kernel}, shift_filters(channels, shift.kernel));
+    set(y, emit("shift", "Conv", {value_of(x), filters},
+                {{"kernel_shape", Ints{kernel, kernel}}, {"pads", Ints{pad, pad, pad, pad}}, {"group", channels}}));
+  }
+
   void max_pool_forward(Stream, ConstView x, const Pool2dParams& params, View y, View) override {
     set(y, emit("maxpool", "MaxPool", {value_of(x)},
-                {{"kernel_shape", ints(params.kernel)}, {"strides", ints(params.stride)}, {"pads", pads(params.pad)}}));
+                {{"kernel_shape", ints(params.kernel)}, {"strides", ints(params.stride)}, {"pads", pads_to_fit(params, x.shape, y.shape)}}));
   }
   void avg_pool_forward(Stream, ConstView x, const Pool2dParams& params, View y) override {
+    const Ints padding = pads_to_fit(params, x.shape, y.shape);
+    if (params.count_include_pad && padding != pads(params.pad))
+      throw UserError("ONNX export: average pooling that counts its padding and reaches beyond it, for which there is no operator here");
     set(y, emit("avgpool", "AveragePool", {value_of(x)},
                 {{"kernel_shape", ints(params.kernel)},
                  {"strides", ints(params.stride)},
-                 {"pads", pads(params.pad)},
+                 {"pads", padding},
                  {"count_include_pad", std::int64_t{params.count_include_pad}}}));
   }
+  // Equal windows are ordinary pooling; others are shares of rows, then of columns.
+  void adaptive_avg_pool_forward(Stream, ConstView x, View y) override {
+    const std::int64_t height = x.shape[2], width = x.shape[3], rows = y.shape[2], columns = y.shape[3];
+    const std::string in = value_of(x);
+    if (height % rows == 0 && width % columns == 0) {
+      const Ints window{height / rows, width / columns};
+      return set(y, emit("avgpool", "AveragePool", {in}, {{"kernel_shape", window}, {"strides", window}}));
+    }
+    const std::string across = made(fmt::format("avgpool.{}to{}.columns", width, columns), {width, columns}, window_shares(columns, width, true));
+    const std::string down = made(fmt::format("avgpool.{}to{}.rows", height, rows), {rows, height}, window_shares(rows, height, false));
+    set(y, emit("avgpool", "MatMul", {down, emit("avgpool.columns", "MatMul", {in, across}, {})}, {}));
+  }
+
   void global_avg_pool_forward(Stream, ConstView x, View y) override {
     const std::string mean = emit("avgpool", "GlobalAveragePool", {value_of(x)}, {});
     set(y, emit("flatten", "Flatten", {mean}, {{"axis", std::int64_t{1}}}));
@@ -97,6 +196,9 @@ class GraphRecorder final : public InferenceKernels {
     parts.push_back(value_of(src));
     if (dst_begin + count == dst.shape[1]) set(dst, emit("concat", "Concat", parts, {{"axis", std::int64_t{1}}}));
   }
+
+  // Constants that no parameter holds, in the order in which they were needed.
+  const std::vector<GraphConstant>& made_constants() const { return made_; }
 
  private:
   struct Value {
@@ -126,6 +228,18 @@ class GraphRecorder final : public InferenceKernels {
     graph_.nodes.push_back({name, op, std::move(inputs), name + ".out", std::move(attributes)});
     return graph_.nodes.back().output;
   }
+
+  static bool is_transposed(const Shape& image, const Shape& x, int groups) {
+    return image.rank() == 4 && image != x && x == Shape{image[0], image[1] * image[2] * image[3], 1, 1} && groups == image[2] * image[3];
+  }
+
+  // The name of a constant that is made once.
+  std::string made(const std::string& name, Ints extents, std::vector<float> values) {
+    if (std::ranges::find(made_, name, &GraphConstant::name) == made_.end()) made_.push_back({name, std::move(extents), std::move(values)});
+    return name;
+  }
+  std::string scalar(float value) { return made(fmt::format("scalar.{}", value), {}, {value}); }
+  std::string integers(const Ints& values) { return emit("shape", "Constant", {}, {{"value_ints", values}}); }
 
   void convolution(const std::string& x, ConstView w, ConstView bias, const Conv2dParams& params, View y) {
     std::vector<std::string> inputs{x, constant(w)};
@@ -161,6 +275,7 @@ class GraphRecorder final : public InferenceKernels {
   std::unordered_map<const void*, Value> values_;
   std::unordered_map<const void*, InvStd> inv_stds_;
   std::unordered_map<const void*, std::vector<std::string>> parts_;
+  std::vector<GraphConstant> made_;
   std::set<std::string> names_;
 };
 
@@ -219,6 +334,7 @@ InferenceGraph trace_inference(const Model& model, int height, int width, const 
         throw UserError(fmt::format("ONNX export: '{}' is the name of a layer, want another for the graph's input and output", taken));
   graph.nodes.back().output = graph.output = output;
   add_constants(model, graph);
+  graph.constants.insert(graph.constants.end(), recorder.made_constants().begin(), recorder.made_constants().end());
   return graph;
 }
 

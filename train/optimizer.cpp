@@ -78,16 +78,22 @@ SgdOptimizer::SgdOptimizer(const proto::Optimizer& config, const std::vector<Par
       params_{.momentum = config.momentum(), .nesterov = config.nesterov()},
       clip_norm_(config.clip_norm()),
       lars_{.enabled = config.type() == proto::Optimizer::LARS, .eta = config.lars().trust_coefficient(), .eps = config.lars().eps()},
-      norm_result_(Tensor::zeros({1}, DType::kF64)) {
+      norm_result_(Tensor::zeros({1}, DType::kF64)),
+      squares_(parameters.size()) {
   for (const Parameter* parameter : parameters_)
     momentum_.push_back(Tensor::zeros(parameter->value.shape(), parameter->value.dtype()));
 }
 
 double SgdOptimizer::gradient_norm(Kernels& kernels, Stream stream, const GradientOf& gradient) {
-  gradients_.clear();
-  for (const Parameter* parameter : parameters_) gradients_.push_back(gradient(*parameter));
-  kernels.squared_norm(stream, gradients_, norm_result_);
-  return std::sqrt(norm_result_.host<double>()[0]);
+  double sum = 0;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor tensor = gradient(*parameters_[i]);
+    const ConstView view = tensor;
+    kernels.squared_norm(stream, std::span(&view, 1), norm_result_);
+    squares_[i] = norm_result_.host<double>()[0];
+    sum += squares_[i];
+  }
+  return std::sqrt(sum);
 }
 
 void SgdOptimizer::to_device(Device device) {

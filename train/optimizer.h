@@ -36,8 +36,10 @@ class SgdOptimizer {
   // Gradient of parameter `id`: the mean over the global batch. Its memory must live until the call that asked returns.
   using GradientOf = std::function<Tensor(const Parameter&)>;
 
-  // Norm over all parameters, in double and fixed order. Blocks until the device has it.
+  // Norm over all parameters, in double and fixed order. On the host.
   double gradient_norm(Kernels& kernels, Stream stream, const GradientOf& gradient);
+  // By parameter, what the last gradient_norm has added.
+  const std::vector<double>& gradient_squares() const { return squares_; }
   // One update at rate `lr`; gradients are scaled down to clip_norm if `norm` is longer. On the host (a device's: finish_step).
   void step(Kernels& kernels, Stream stream, double lr, double norm, const GradientOf& gradient);
 
@@ -62,7 +64,7 @@ class SgdOptimizer {
   Lars lars_;
   Tensor norm_result_;               // f64 (1)
   std::vector<SgdTensor> tensors_;   // rebuilt each step in place
-  std::vector<ConstView> gradients_;
+  std::vector<double> squares_;      // by parameter
 };
 
 }  // namespace lockstep

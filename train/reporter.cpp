@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <cmath>
 #include <vector>
 
 #include "proto/config.pb.h"
@@ -44,6 +45,8 @@ MetricsOptions metrics_options(const proto::Logging& config, std::optional<std::
 }  // namespace
 
 class Reporter::Impl {
+  using Values = std::vector<std::pair<std::string, MetricValue>>;
+
  public:
   Impl(const Session& session, const std::string& run_dir, std::optional<std::int64_t> resume_step, std::FILE* console)
       : plan_(session.plan),
@@ -51,9 +54,11 @@ class Reporter::Impl {
         gpu_(session.config().backend() == proto::Config::CUDA),
         fp16_(session.config().precision() == proto::Config::FP16),
         every_steps_(session.config().logging().every_steps()),
+        noise_plan_(plan_noise(session.config(), session.plan, *session.network.model)),
         metrics_(run_dir, metrics_options(session.config().logging(), resume_step)),
         progress_([console](std::string_view text) { std::fwrite(text.data(), 1, text.size(), console); std::fflush(console); },
                   detect_progress_options(fileno(console))) {
+    if (noise_plan_.available()) noise_.emplace(noise_plan_, noise_groups(session.network.model->parameters()).names);
     init_logging(0, run_dir);
     set_log_console([this](LogLevel, std::string_view line) { progress_.message(line); });
   }
@@ -94,6 +99,7 @@ class Reporter::Impl {
     loss_scale_ = result.loss_scale;
     skipped_steps_ = result.skipped_steps;
     if (steps_done % every_steps_ == 0 || steps_done == plan_.total_steps) write_interval(lr);
+    if (steps_done % plan_.steps_per_epoch == 0 || steps_done == plan_.total_steps) write_noise();
   }
 
   void add(const StepResult& result) {
@@ -102,6 +108,7 @@ class Reporter::Impl {
     interval_.top1 += result.top1;
     interval_.top5 += result.top5;
     interval_.grad_norm += result.grad_norm;
+    if (noise_) noise_->add(result.squares);
   }
 
   // The first few are how the scale is found: they are told, and nobody need worry.
@@ -112,9 +119,9 @@ class Reporter::Impl {
 
   void evaluated(std::int64_t step, const EvalResult& result, bool is_best) {
     const double count = static_cast<double>(result.count);
-    std::vector<std::pair<std::string, MetricValue>> values{{"loss", result.loss},
-                                                            {"top1", static_cast<double>(result.top1) / count},
-                                                            {"top5", static_cast<double>(result.top5) / count}};
+    Values values{{"loss", result.loss},
+                  {"top1", static_cast<double>(result.top1) / count},
+                  {"top5", static_cast<double>(result.top5) / count}};
     const auto expected = expected_at(evaluation_, plan_, step);
     if (expected) {
       values.emplace_back("expected_min", expected->min / 100);
@@ -147,7 +154,12 @@ class Reporter::Impl {
            {{"path", report.path}, {"seconds", report.seconds}, {"bytes", static_cast<std::int64_t>(report.nbytes)}});
   }
 
-  void pause() { progress_.pause(); }
+  // A checkpoint may follow, and a run that goes on from it does not repeat what was recorded before: that must not be lost with
+  // this process.
+  void pause() {
+    progress_.pause();
+    metrics_.flush();
+  }
   void resume() {
     progress_.resume();
     mark_ns_ = steady_ns();
@@ -158,7 +170,10 @@ class Reporter::Impl {
   }
 
   std::map<std::string, double> accumulators() const {
-    return {{"steps", interval_.steps}, {"loss", interval_.loss}, {"top1", interval_.top1}, {"top5", interval_.top5}, {"grad_norm", interval_.grad_norm}};
+    std::map<std::string, double> sums{
+        {"steps", interval_.steps}, {"loss", interval_.loss}, {"top1", interval_.top1}, {"top5", interval_.top5}, {"grad_norm", interval_.grad_norm}};
+    if (noise_) noise_->save(sums);
+    return sums;
   }
 
   void restore(const std::map<std::string, double>& saved) {
@@ -167,6 +182,21 @@ class Reporter::Impl {
       return found == saved.end() ? 0.0 : found->second;
     };
     interval_ = {get("steps"), get("loss"), get("top1"), get("top5"), get("grad_norm")};
+    if (noise_) noise_->restore(saved);
+  }
+
+  std::optional<NoiseEstimate> noise_scale(std::string& text) const {
+    const bool measured = noise_ && noise_->measured();
+    text = measured ? noise_->describe() : noise_ ? "not measured yet" : noise_plan_.describe();
+    return measured ? std::optional(noise_->smoothed()) : std::nullopt;
+  }
+
+  void used(const RunEnergy& energy) {
+    Values values;
+    if (energy.joules) values.emplace_back("energy_joules", *energy.joules);
+    values.emplace_back("energy_source", energy.source);
+    record(MetricKind::kEnergy, step_, std::move(values));
+    metrics_.flush();
   }
 
   double train_seconds() const { return train_ns_ * 1e-9; }
@@ -176,22 +206,40 @@ class Reporter::Impl {
   }
 
  private:
-  void record(MetricKind kind, std::int64_t step, std::vector<std::pair<std::string, MetricValue>> values) {
+  static void add_noise(Values& values, const NoiseEstimate& estimate, const std::string& suffix = "") {
+    const double scale = estimate.critical_batch();
+    if (!std::isnan(scale)) values.emplace_back(kNoiseScaleKey + suffix, scale);
+    values.emplace_back(kGradientNorm2Key + suffix, estimate.norm2);
+    values.emplace_back(kGradientVarianceKey + suffix, estimate.variance);
+  }
+
+  // The epoch's means, and where the critical batch stands.
+  void write_noise() {
+    if (!noise_ || noise_->epoch_steps() == 0) return;
+    Values values{{"steps", noise_->epoch_steps()}};
+    add_noise(values, noise_->epoch_mean());
+    for (std::size_t g = 0; g < noise_->groups().size(); ++g)
+      add_noise(values, noise_->epoch_mean(static_cast<int>(g)), "." + noise_->groups()[g]);
+    record(MetricKind::kNoise, step_, std::move(values));
+    log_info(noise_->describe());
+    noise_->begin_epoch();
+  }
+
+  void record(MetricKind kind, std::int64_t step, Values values) {
     metrics_.write({.kind = kind, .step = step, .epoch = plan_.epoch_of(step), .values = std::move(values)});
   }
 
   void write_interval(double lr) {
     const double n = interval_.steps > 0 ? interval_.steps : 1;
-    record(MetricKind::kTrain, step_, {{"loss", interval_.loss / n},
-                                       {"top1", interval_.top1 / n},
-                                       {"lr", lr},
-                                       {"grad_norm", interval_.grad_norm / n}});
+    Values train{{"loss", interval_.loss / n}, {"top1", interval_.top1 / n}, {"lr", lr}, {"grad_norm", interval_.grad_norm / n}};
+    if (noise_ && noise_->measured()) add_noise(train, noise_->smoothed());
+    record(MetricKind::kTrain, step_, std::move(train));
     const auto steps = static_cast<double>(times_.steps);
     const double wait_frac = times_.wall_ns > 0 ? times_.data_ns / times_.wall_ns : 0;
-    std::vector<std::pair<std::string, MetricValue>> perf{{"images_per_sec", steps * static_cast<double>(plan_.global_batch) / (times_.wall_ns * 1e-9)},
-                                                          {"input_wait_frac", wait_frac},
-                                                          {"allreduce_exposed_ms", times_.reduce_ns / steps * 1e-6},
-                                                          {"host_peak_gb", peak_resident_gb()}};
+    Values perf{{"images_per_sec", steps * static_cast<double>(plan_.global_batch) / (times_.wall_ns * 1e-9)},
+                {"input_wait_frac", wait_frac},
+                {"allreduce_exposed_ms", times_.reduce_ns / steps * 1e-6},
+                {"host_peak_gb", peak_resident_gb()}};
     if (gpu_) perf.emplace_back("gpu_ms", times_.device_ns / steps * 1e-6);
     if (fp16_) perf.emplace_back("loss_scale", loss_scale_);
     if (fp16_) perf.emplace_back("skipped_steps", skipped_steps_);
@@ -206,6 +254,8 @@ class Reporter::Impl {
   const proto::Evaluation& evaluation_;
   const bool gpu_, fp16_;
   std::int64_t every_steps_;
+  const NoisePlan noise_plan_;
+  std::optional<NoiseScale> noise_;  // none: not measured
   MetricsLog metrics_;
   ProgressDisplay progress_;
   Interval interval_;
@@ -233,6 +283,8 @@ void Reporter::resume() { impl_->resume(); }
 void Reporter::end() { impl_->end(); }
 std::map<std::string, double> Reporter::accumulators() const { return impl_->accumulators(); }
 void Reporter::restore(const std::map<std::string, double>& accumulators) { impl_->restore(accumulators); }
+std::optional<NoiseEstimate> Reporter::noise_scale(std::string& text) const { return impl_->noise_scale(text); }
+void Reporter::used(const RunEnergy& energy) { impl_->used(energy); }
 double Reporter::train_seconds() const { return impl_->train_seconds(); }
 double Reporter::wait_seconds() const { return impl_->wait_seconds(); }
 double Reporter::images_per_second() const { return impl_->images_per_second(); }

@@ -13,8 +13,10 @@
 #include <string>
 
 #include "train/checkpoint/checkpoint_store.h"
+#include "train/energy.h"
 #include "train/evaluate.h"
 #include "train/input_verdict.h"
+#include "train/noise_scale.h"
 #include "train/session.h"
 #include "train/step.h"
 
@@ -41,6 +43,10 @@ class Reporter {
   // The interval's sums under way, for TrainingState::accumulators.
   std::map<std::string, double> accumulators() const;
   void restore(const std::map<std::string, double>& accumulators);
+
+  // The smoothed gradient noise scale; none: not measured (yet). `text` says it in words, or why not.
+  std::optional<NoiseEstimate> noise_scale(std::string& text) const;
+  void used(const RunEnergy& energy);
 
   double train_seconds() const;
   double wait_seconds() const;       // of these, for the loader

@@ -52,9 +52,10 @@ void broadcast_session(Session& session, const std::map<std::string, std::string
 }
 
 // A fresh start from a weights file.
-void begin_with(const std::string& weights, Session& session, Communicator& comm) {
+void begin_with(const std::string& weights, Session& session, Communicator& comm, const std::function<void(const std::string&)>& warn) {
   if (comm.rank() == 0) {
-    load_weights(weights, *session.network.model);
+    const std::string note = load_weights(weights, *session.network.model);
+    if (!note.empty()) warn(note);
     if (session.average) session.average->restart();
   }
   broadcast_session(session, {}, comm);
@@ -92,7 +93,7 @@ RunPosition resume_everywhere(Session& session, const std::optional<CheckpointIn
   position.last_eval_step = header.last_eval_step;
   position.best_top1 = header.best_top1;
   const std::string& weights = session.config().model().weights();
-  if (header.resumed == 0 && !weights.empty()) begin_with(weights, session, comm);
+  if (header.resumed == 0 && !weights.empty()) begin_with(weights, session, comm, warn);
   if (header.resumed != 0) {
     // Who allows changes may resume on another kind of GPU, where the saved engines are not to be had.
     const bool same_choices = from && !allow_changes;

@@ -7,6 +7,7 @@
 #include "cpu/fast/dnnl_adapter.h"
 #include "proto/config.pb.h"
 #include "train/loading.h"
+#include "train/noise_scale.h"
 
 namespace lockstep {
 namespace {
@@ -34,6 +35,7 @@ std::vector<std::pair<std::string, std::string>> describe_run(const Session& ses
                                                    config.loss_scaling().growth_steps()));
   if (bf16_on_a_cpu(config)) derived.emplace_back("bf16 products", bf16_support());
   derived.emplace_back("backend", fmt::format("{}, transport {}", network.kernels->name(), transport));
+  derived.emplace_back("noise scale", plan_noise(config, session.plan, *network.model).describe());
   derived.emplace_back("memory", describe_memory(memory));
   return derived;
 }

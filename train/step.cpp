@@ -14,6 +14,7 @@
 #include "proto/config.pb.h"
 #include "train/clock.h"
 #include "train/device_step.h"
+#include "train/gradient_probe.h"
 #include "train/shard_pass.h"
 #include "train/step_entries.h"
 #include "train/stop_request.h"
@@ -32,8 +33,11 @@ class HostStepRunner final : public StepRunner {
         comm_(comm),
         seed_(config.seed()),
         entries_(*network.model),
+        probe_(make_gradient_probe(network, plan_noise(config, plan, *network.model), entries_,
+                                   reducer_options(config.distributed(), plan.shards, {}))),
         reducer_(comm, entries_.list, reducer_options(config.distributed(), plan.shards, {})),
         crew_(plan.norm_shards > 1 ? plan.shards_per_rank : 1) {
+    if (probe_) probe_->attach(reducer_);
     if (plan.norm_shards > 1) norm_sync_.emplace(comm, crew_, plan.shards, plan.norm_shards);
     const int passes = plan.norm_shards > 1 ? plan.shards_per_rank : 1;  // without norm sync one pass serves all shards
     for (int i = 0; i < passes; ++i)
@@ -46,12 +50,14 @@ class HostStepRunner final : public StepRunner {
     const TraceScope trace(SpanKind::kPhase, "step", step);
     StepResult result{.step = step, .lr = lr};
     reducer_.begin_step(step);
+    if (probe_) probe_->begin_step(step);
     if (norm_sync_) {
       run_crew(step, loader, result.times);
     } else {
       for (int shard = 0; shard < plan_.shards_per_rank; ++shard) {
         const Batch batch = next_batch(step, loader, result.times);
         run_shard(step, shard, {batch.images(), batch.labels(), batch.mix()}, result.times);
+        if (probe_) probe_->close(shard);
       }
     }
     comm_.set_activity(step, "reduction");
@@ -105,6 +111,7 @@ class HostStepRunner final : public StepRunner {
       const Batch& batch = batches[static_cast<std::size_t>(shard)];
       run_shard(step, shard, {batch.images(), batch.labels(), batch.mix()}, shard_times[static_cast<std::size_t>(shard)]);
     });
+    for (int shard = 0; probe_ && shard < plan_.shards_per_rank; ++shard) probe_->close(shard);
     // The shards' clocks overlap (each runs while others wait): take the longest.
     for (const StepTimes& each : shard_times) {
       times.forward_ns = std::max(times.forward_ns, each.forward_ns);
@@ -148,6 +155,7 @@ class HostStepRunner final : public StepRunner {
     Kernels& kernels = *network_.kernels;
     const auto gradient = [this](const Parameter& parameter) { return reducer_.result(parameter.id); };
     result.grad_norm = optimizer_.gradient_norm(kernels, {}, gradient);
+    if (probe_) result.squares = probe_->squares(optimizer_.gradient_squares());
     result.finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
     if (result.finite) {
       optimizer_.step(kernels, {}, lr, result.grad_norm, gradient);
@@ -167,6 +175,7 @@ class HostStepRunner final : public StepRunner {
   Communicator& comm_;
   std::uint64_t seed_;
   StepEntries entries_;
+  const std::unique_ptr<GradientProbe> probe_;  // null: the noise scale is not measured
   GradientReducer reducer_;
   ShardCrew crew_;
   std::optional<NormSyncGroup> norm_sync_;

@@ -15,6 +15,7 @@
 #include "data/loader.h"
 #include "distributed/communicator.h"
 #include "train/network.h"
+#include "train/noise_scale.h"
 #include "train/optimizer.h"
 #include "train/plan.h"
 #include "train/weight_average.h"
@@ -50,6 +51,7 @@ struct StepResult {
   std::int64_t skipped_steps = 0;  // in the whole run
   std::int64_t first_bad = -1;     // not finite: the first parameter whose gradient shows it, -1: none does (the loss)
   bool stop = false;          // at least one rank was asked to stop
+  GradientSquares squares;    // for the gradient noise scale, if the run measures it and this step did
   StepTimes times;
 };
 

@@ -168,6 +168,28 @@ class TracingKernels final : public Kernels {
   void dropout(Stream s, ConstView x, double p, const RandomKey& key, View y, GradMode mode) override {
     timed(s, elementwise("dropout", OpClass::kElementwise, x, bytes_of({x}) + written(y, mode)), [&] { inner_.dropout(s, x, p, key, y, mode); });
   }
+  void activation_forward(Stream s, ConstView x, const Activation& function, View y) override {
+    timed(s, elementwise("activation_forward", OpClass::kElementwise, x, bytes_of({x, y})), [&] { inner_.activation_forward(s, x, function, y); });
+  }
+  void activation_backward(Stream s, ConstView dy, ConstView kept, const Activation& function, View dx, GradMode mode) override {
+    timed(s, elementwise("activation_backward", OpClass::kElementwise, dy, bytes_of({dy, kept}) + written(dx, mode)),
+          [&] { inner_.activation_backward(s, dy, kept, function, dx, mode); });
+  }
+  void response_norm_forward(Stream s, ConstView x, const ResponseNorm& params, View y) override {
+    timed(s, elementwise("response_norm_forward", OpClass::kNorm, x, bytes_of({x, y})), [&] { inner_.response_norm_forward(s, x, params, y); });
+  }
+  void response_norm_backward(Stream s, ConstView dy, ConstView x, const ResponseNorm& params, View dx, GradMode mode) override {
+    timed(s, elementwise("response_norm_backward", OpClass::kNorm, dy, bytes_of({dy, x}) + written(dx, mode)),
+          [&] { inner_.response_norm_backward(s, dy, x, params, dx, mode); });
+  }
+  void shuffle_channels(Stream s, ConstView src, int groups, View dst, GradMode mode) override {
+    timed(s, elementwise("shuffle_channels", OpClass::kElementwise, src, bytes_of({src}) + written(dst, mode)),
+          [&] { inner_.shuffle_channels(s, src, groups, dst, mode); });
+  }
+  void shift_channels(Stream s, ConstView src, const ChannelShift& shift, View dst, GradMode mode) override {
+    timed(s, elementwise("shift_channels", OpClass::kElementwise, src, bytes_of({src}) + written(dst, mode)),
+          [&] { inner_.shift_channels(s, src, shift, dst, mode); });
+  }
   void convert(Stream s, ConstView src, View dst) override {
     timed(s, elementwise("convert", OpClass::kElementwise, src, bytes_of({src, dst})), [&] { inner_.convert(s, src, dst); });
   }
@@ -193,6 +215,13 @@ class TracingKernels final : public Kernels {
   void avg_pool_backward(Stream s, ConstView dy, const Pool2dParams& params, View dx, GradMode mode) override {
     timed(s, elementwise("avg_pool_backward", OpClass::kPooling, dx, bytes_of({dy}) + written(dx, mode)),
           [&] { inner_.avg_pool_backward(s, dy, params, dx, mode); });
+  }
+  void adaptive_avg_pool_forward(Stream s, ConstView x, View y) override {
+    timed(s, elementwise("adaptive_avg_pool_forward", OpClass::kPooling, x, bytes_of({x, y})), [&] { inner_.adaptive_avg_pool_forward(s, x, y); });
+  }
+  void adaptive_avg_pool_backward(Stream s, ConstView dy, View dx, GradMode mode) override {
+    timed(s, elementwise("adaptive_avg_pool_backward", OpClass::kPooling, dx, bytes_of({dy}) + written(dx, mode)),
+          [&] { inner_.adaptive_avg_pool_backward(s, dy, dx, mode); });
   }
   void global_avg_pool_forward(Stream s, ConstView x, View y) override {
     timed(s, elementwise("global_avg_pool_forward", OpClass::kPooling, x, bytes_of({x, y})), [&] { inner_.global_avg_pool_forward(s, x, y); });

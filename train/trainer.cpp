@@ -16,6 +16,7 @@
 #include "train/bad_sample_list.h"
 #include "train/choices.h"
 #include "train/compare_ranks.h"
+#include "train/energy.h"
 #include "train/loading.h"
 #include "train/memory_plan.h"
 #include "train/reporter.h"
@@ -78,6 +79,7 @@ class Trainer {
     check_fits(memory_, session_.plan);
     prefault(memory_);
     announce();
+    energy_.emplace(comm_, gpu_bus_id(session_.network));
     if (reporter_) reporter_->begin(step());
     if (at_end()) position_.last_eval_step = -1;  // nothing to train: say at least how good it is
     if (evaluation_is_due()) evaluate_now();      // stopped after the step, before its evaluation
@@ -333,8 +335,11 @@ class Trainer {
     if (is_root()) {
       outcome_.train_seconds = reporter_->train_seconds();
       outcome_.images_per_second = reporter_->images_per_second();
+      outcome_.noise = reporter_->noise_scale(outcome_.noise_text);
     }
     save(true);  // nobody leaves before the state is durable
+    outcome_.energy = energy_->total();
+    if (reporter_) reporter_->used(outcome_.energy);
     if (bad_samples_.over_budget()) end_over_budget();
     if (profiler_ && profiler_->finish()) tell_profile();
     if (profiler_ && !profiler_->written()) warn("no profile: the run ended before the first step to be traced");
@@ -369,6 +374,7 @@ class Trainer {
   std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<EvalLoader> eval_loader_;
   std::optional<Profiler> profiler_;
+  std::optional<RunEnergyMeter> energy_;
   std::int64_t eval_batch_ = 1;
   std::int64_t eval_period_ = 0, save_period_ = 0;
   std::int64_t next_size_step_ = -1;  // where training images change their size

@@ -12,7 +12,9 @@
 #include "distributed/communicator.h"
 #include "train/bands.h"
 #include "train/config/config.h"
+#include "train/energy.h"
 #include "train/evaluate.h"
+#include "train/noise_scale.h"
 #include "train/run_folder.h"
 #include "train/trace_profile.h"
 
@@ -26,7 +28,7 @@ struct TrainRequest {
   std::optional<ProfileOptions> profile;  // an empty file: trace.json in the run folder
 };
 
-// The same on every rank, except `run_dir` and `digest` (rank 0 only).
+// The same on every rank, except for what is rank 0's only: `run_dir`, `digest`, `noise`.
 struct TrainOutcome {
   bool stopped = false;  // on request, at a step boundary, saved: exit 75
   std::int64_t step = 0, total_steps = 0;
@@ -37,6 +39,9 @@ struct TrainOutcome {
   double images_per_second = 0;  // over the whole run, all ranks together, evaluation left out
   std::string run_dir;
   std::string digest;  // of the training state
+  std::optional<NoiseEstimate> noise;  // smoothed, at the end; rank 0 only
+  std::string noise_text;              // the critical batch in words, or why it is not known; rank 0 only
+  RunEnergy energy;                    // of this process's part of the run
 };
 
 // Throws UserError(kNumeric) on a non-finite loss or gradient or on ranks that disagree: nothing of that step is saved.

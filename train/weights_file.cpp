@@ -69,6 +69,18 @@ std::string common_prefix(const std::vector<SafetensorsEntry>& entries) {
   return prefix;
 }
 
+// torchvision's first DenseNets were saved with the names "denselayer1.norm.1.weight", which its loader still turns into
+// "denselayer1.norm1.weight".
+std::string today(std::string name) {
+  const std::size_t layer = name.find("denselayer");
+  if (layer == std::string::npos) return name;
+  for (const std::string_view part : {".norm.", ".relu.", ".conv."}) {
+    const std::size_t at = name.find(part, layer);
+    if (at != std::string::npos) name.erase(at + part.size() - 1, 1);
+  }
+  return name;
+}
+
 // One tensor of the model and where its values come from.
 struct Target {
   std::string name;
@@ -128,12 +140,16 @@ void compare_shape(const Target& target, const Model& model, Misfits& misfits) {
                              want[0], entry.shape[0]));
 }
 
-// Finds every target's entry, or says all that does not fit.
-void match(const SafetensorsFile& file, const Model& model, std::vector<Target>& targets) {
+bool is_left_out(const std::string& name, const Model& model) {
+  return std::ranges::any_of(model.left_out(), [&](std::string_view part) { return name.starts_with(part); });
+}
+
+// Finds every target's entry, or says all that does not fit. Returns the number of tensors that the model leaves out.
+std::size_t match(const SafetensorsFile& file, const Model& model, std::vector<Target>& targets) {
   const std::vector<SafetensorsEntry>& entries = file.header().entries;
   const std::string prefix = common_prefix(entries);
-  std::map<std::string_view, const SafetensorsEntry*> by_name;
-  for (const SafetensorsEntry& entry : entries) by_name[std::string_view(entry.name).substr(prefix.size())] = &entry;
+  std::map<std::string, const SafetensorsEntry*> by_name;
+  for (const SafetensorsEntry& entry : entries) by_name[today(entry.name.substr(prefix.size()))] = &entry;
   Misfits misfits;
   for (Target& target : targets) {
     const auto found = by_name.find(target.name);
@@ -146,8 +162,9 @@ void match(const SafetensorsFile& file, const Model& model, std::vector<Target>&
     compare_shape(target, model, misfits);
   }
   for (const auto& [name, entry] : by_name)
-    if (!is_counter(std::string(name), model)) misfits.unknown(entry->name);
-  if (!misfits.any()) return;
+    if (!is_counter(name, model) && !is_left_out(name, model)) misfits.unknown(entry->name);
+  if (!misfits.any())
+    return static_cast<std::size_t>(std::ranges::count_if(by_name, [&](const auto& rest) { return is_left_out(rest.first, model); }));
   throw UserError(fmt::format("{}: not the weights of {} with {} classes:{}\n  The names must be torchvision's, and the config's model the one that "
                               "was trained.", file.file().path(), model.name(), model.options().classes, misfits.text()),
                   ExitCode::kData);
@@ -196,21 +213,24 @@ void fill(const SafetensorsFile& file, const Target& target) {
 
 }  // namespace
 
-void load_weights(Fs& fs, const std::string& path, Model& model) {
+std::string load_weights(Fs& fs, const std::string& path, Model& model) {
   const auto status = fs.status(path);
   if (status && status->kind == FileKind::kDirectory) throw UserError(path + ": got a folder, want a safetensors file", ExitCode::kNoInput);
   if (status) refuse_pickles(fs, path);
   const SafetensorsFile file(fs, path);
   check_content(file);
   std::vector<Target> targets = targets_of(model);
-  match(file, model, targets);
+  const std::size_t left_out = match(file, model, targets);
   for (const Target& target : targets) fill(file, target);
+  if (left_out == 0) return "";
+  return fmt::format("{}: {} tensors of {}* are passed over: {} has no auxiliary classifiers here", path, left_out,
+                     fmt::join(model.left_out(), "*, "), model.name());
 }
 
-void load_weights(const std::string& path, Model& model) {
+std::string load_weights(const std::string& path, Model& model) {
   std::error_code broken;
   const std::filesystem::path target = std::filesystem::canonical(path, broken);
-  load_weights(posix_fs(), broken ? path : target.string(), model);
+  return load_weights(posix_fs(), broken ? path : target.string(), model);
 }
 
 std::uint64_t save_weights(Fs& fs, const std::string& path, const Model& model, std::int64_t steps, const WeightsFacts& facts) {

@@ -16,12 +16,13 @@ namespace lockstep {
 
 // Fills the model, whose tensors lie on the host, from the file: F64, F32, F16 or BF16, rounded to the model's type. Names may
 // have a prefix that all share ("module." of DistributedDataParallel, "state_dict.", "model.", "_orig_mod.");
-// num_batches_tracked is ignored. Blocks.
+// num_batches_tracked is ignored; DenseNet's older names are understood. Blocks. Returns a note for the user, or nothing: that the
+// file holds parts which the network leaves out (Model::left_out).
 // UserError(kData): damage; tensors that are missing, unknown or have another shape (one message with up to five of each);
 // values that are no weights (not finite, a negative variance). Then the model's values are unspecified.
-void load_weights(Fs& fs, const std::string& path, Model& model);
+std::string load_weights(Fs& fs, const std::string& path, Model& model);
 // The same from the disk; the path may be a symbolic link, as caches of downloads have them.
-void load_weights(const std::string& path, Model& model);
+std::string load_weights(const std::string& path, Model& model);
 
 // Who made the file and from what: goes into its metadata.
 using WeightsFacts = std::map<std::string, std::string>;

@@ -1,6 +1,7 @@
-// kernel_bench [threads [memory]]: speed of the fast CPU backend, call by call, f32 and bf16. Convolutions in GFLOP/s
+// kernel_bench [threads [memory | depthwise]]: speed of the fast CPU backend, call by call, f32 and bf16. Convolutions in GFLOP/s
 // against the core's best layer; the rest in GB/s, each operand counted once per pass that must touch it, and as a share of
-// what a copy (or, for kernels that only read, a sum) of the same bytes reaches. "memory": without the convolutions.
+// what a copy (or, for kernels that only read, a sum) of the same bytes reaches. "memory": without the convolutions;
+// "depthwise": those, and kernels across channels, alone.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
@@ -228,6 +229,62 @@ void bench_linear(Kernels& k) {
   line("linear_backward_weight", [&] { k.linear_backward_weight({}, x, y, w, GradMode::kOverwrite); });
 }
 
+// A depthwise layer against a copy of its input, and against oneDNN.
+void bench_depthwise_layer(Kernels& k, DnnlAdapter& dnnl, std::int64_t channels, std::int64_t size, int kernel, int stride, DType dtype) {
+  const std::int64_t n = 16;
+  const Conv2dParams params{.stride = {stride, stride}, .pad = {kernel / 2, kernel / 2}, .groups = static_cast<int>(channels)};
+  const Shape x_shape{n, channels, size, size}, w_shape{channels, 1, kernel, kernel}, y_shape = conv2d_shape(x_shape, w_shape, params);
+  Tensor x = noise(x_shape, 1, dtype), w = noise(w_shape, 2, dtype), y = noise(y_shape, 3, dtype), dw = noise(w_shape, 4);
+  const GradMode over = GradMode::kOverwrite;
+  const double both = static_cast<double>(dtype_size(dtype)) * static_cast<double>(x.numel() + y.numel());
+  const Report report(fmt::format("depthwise {}x{} stride {}, {} {}", kernel, kernel, stride, x_shape.str(), dtype_name(dtype)),
+                      static_cast<std::int64_t>(x.nbytes()));
+  ConvProblem problem{.n = n, .c = channels, .h = size, .w = size, .k = channels, .r = kernel, .s = kernel, .p = y_shape[2], .q = y_shape[3],
+                      .stride_h = stride, .stride_w = stride, .pad_h = kernel / 2, .pad_w = kernel / 2, .groups = channels, .dtype = dtype};
+  report.line("forward", both, [&] { k.conv2d_forward({}, x, w, {}, params, y); });
+  report.line("  oneDNN", both, [&] { dnnl.convolution(problem, x.ptr(), w.ptr(), nullptr, y.ptr()); });
+  problem.pass = ConvPass::kBackwardData;
+  report.line("data gradient", both, [&] { k.conv2d_backward_data({}, y, w, params, x, over); });
+  report.line("  oneDNN", both, [&] { dnnl.convolution_backward_data(problem, y.ptr(), w.ptr(), x.ptr()); });
+  problem.pass = ConvPass::kBackwardFilter;
+  report.line("filter gradient", both, [&] { k.conv2d_backward_filter({}, x, y, params, dw, over); }, true);
+  report.line("  oneDNN", both, [&] { dnnl.convolution_backward_filter(problem, x.ptr(), y.ptr(), dw.host<float>().data()); }, true);
+}
+
+void bench_channels(Kernels& k, DType dtype) {
+  const Shape shape{16, 240, 28, 28};
+  Tensor x = noise(shape, 1, dtype), y = noise(shape, 2, dtype), dy = noise(shape, 3, dtype);
+  const double one = static_cast<double>(x.nbytes());
+  const GradMode over = GradMode::kOverwrite;
+  const Report report("across channels, " + shape.str() + " " + std::string(dtype_name(dtype)), static_cast<std::int64_t>(one));
+  const ResponseNorm norm{};
+  report.line("response_norm_forward", 2 * one, [&] { k.response_norm_forward({}, x, norm, y); });
+  report.line("response_norm_backward", 3 * one, [&] { k.response_norm_backward({}, dy, x, norm, y, over); });
+  for (const int groups : {2, 3, 8, 80, 15})
+    report.line(fmt::format("shuffle_channels, {} groups", groups).c_str(), 2 * one, [&] { k.shuffle_channels({}, x, groups, y, over); });
+  report.line("shift_channels", 2 * one, [&] { k.shift_channels({}, x, {}, y, over); });
+  const Activation functions[] = {{Activation::Kind::kLeakyRelu, 0.01}, {Activation::Kind::kTanh}, {Activation::Kind::kSigmoid},
+                                  {Activation::Kind::kClamp, 0, 6}};
+  for (const Activation& function : functions) {
+    const std::string name = fmt::format("activation {}", static_cast<int>(function.kind));
+    report.line(name.c_str(), 2 * one, [&] { k.activation_forward({}, x, function, y); });
+    report.line((name + " backward").c_str(), 3 * one, [&] { k.activation_backward({}, dy, x, function, y, over); });
+  }
+}
+
+void bench_depthwise(Kernels& k, DnnlAdapter& dnnl) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    bench_depthwise_layer(k, dnnl, 64, 112, 3, 2, dtype);  // of MobileNet v1 and v2
+    bench_depthwise_layer(k, dnnl, 128, 56, 3, 1, dtype);
+    bench_depthwise_layer(k, dnnl, 144, 56, 3, 2, dtype);
+    bench_depthwise_layer(k, dnnl, 512, 14, 3, 1, dtype);
+    bench_depthwise_layer(k, dnnl, 960, 7, 3, 1, dtype);
+    bench_depthwise_layer(k, dnnl, 96, 28, 5, 1, dtype);
+    bench_depthwise_layer(k, dnnl, 96, 28, 5, 2, dtype);
+    bench_channels(k, dtype);
+  }
+}
+
 void bench_memory(Kernels& kernels) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     for (const Shape& shape :
@@ -257,13 +314,15 @@ void bench_gemm(const simd::SimdKernels& simd) {
   }
 }
 
-void run(int threads, bool memory_only) {
+void run(int threads, const std::string& part) {
   count_cpu_time = threads == 1;
   const auto kernels = make_fast_kernels(threads);
   DnnlAdapter dnnl(threads);
   fmt::print("fast kernels: {} thread(s), our kernels with {}\n", threads, select_simd_kernels().isa);
+  if (part == "depthwise") return bench_depthwise(*kernels, dnnl);
   bench_memory(*kernels);
-  if (memory_only) return;
+  if (part == "memory") return;
+  bench_depthwise(*kernels, dnnl);
   bench_linear(*kernels);
   bench_gemm(select_simd_kernels());
   bench_convolutions(*kernels, dnnl, "ResNet-20 on 28x28x1", 64,
@@ -284,6 +343,6 @@ void run(int threads, bool memory_only) {
 }  // namespace lockstep
 
 int main(int argc, char** argv) {
-  lockstep::run(argc > 1 ? std::atoi(argv[1]) : 1, argc > 2);
+  lockstep::run(argc > 1 ? std::atoi(argv[1]) : 1, argc > 2 ? argv[2] : "");
   return 0;
 }

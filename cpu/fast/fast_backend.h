@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "cpu/fast/amx_dispatch.h"
+#include "cpu/fast/depthwise_conv.h"
 #include "cpu/fast/dnnl_adapter.h"
 #include "cpu/fast/fast_kernels.h"
 #include "cpu/fast/pointwise_conv.h"
@@ -46,11 +47,20 @@ class FastKernels final : public Kernels {
   void accumulate(Stream, ConstView src, View dst, GradMode) override;
   void convert(Stream, ConstView src, View dst) override;
   void dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode) override;
+  void activation_forward(Stream, ConstView x, const Activation&, View y) override;
+  void activation_backward(Stream, ConstView dy, ConstView kept, const Activation&, View dx, GradMode) override;
+
+  void response_norm_forward(Stream, ConstView x, const ResponseNorm&, View y) override;
+  void response_norm_backward(Stream, ConstView dy, ConstView x, const ResponseNorm&, View dx, GradMode) override;
+  void shuffle_channels(Stream, ConstView src, int groups, View dst, GradMode) override;
+  void shift_channels(Stream, ConstView src, const ChannelShift&, View dst, GradMode) override;
 
   void max_pool_forward(Stream, ConstView x, const Pool2dParams&, View y, View indices) override;
   void max_pool_backward(Stream, ConstView dy, ConstView indices, const Pool2dParams&, View dx, GradMode) override;
   void avg_pool_forward(Stream, ConstView x, const Pool2dParams&, View y) override;
   void avg_pool_backward(Stream, ConstView dy, const Pool2dParams&, View dx, GradMode) override;
+  void adaptive_avg_pool_forward(Stream, ConstView x, View y) override;
+  void adaptive_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) override;
   void global_avg_pool_forward(Stream, ConstView x, View y) override;
   void global_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) override;
 
@@ -92,6 +102,7 @@ class FastKernels final : public Kernels {
   DnnlAdapter dnnl_;
   Winograd winograd_{simd_, threads_};
   PointwiseConv pointwise_{simd_, threads_};
+  DepthwiseConv depthwise_{simd_, threads_};
   Bf16Products bf16_products_ = bf16_products();
   const simd::AmxKernels* amx_ = select_amx_kernels();  // null: oneDNN does it
 };

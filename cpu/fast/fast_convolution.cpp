@@ -1,5 +1,5 @@
 // FastKernels: convolution. Winograd (f32, and bf16 without AMX) and f32 matrix products of our own where they win; bf16:
-// AMX kernels of our own where they win; oneDNN for all else.
+// AMX kernels of our own where they win; depthwise ones by our own where those win; oneDNN for all else.
 // SPDX-License-Identifier: Apache-2.0
 #include "core/error.h"
 #include "cpu/fast/amx_data_gradient.h"
@@ -52,6 +52,7 @@ void FastKernels::conv2d_forward(Stream stream, ConstView x, ConstView w, ConstV
   if (!runs_here("conv2d_forward", x.dtype)) return reference_->conv2d_forward(stream, x, w, bias, params, y);
   const ConvProblem problem = conv_problem(ConvPass::kForward, x.shape, w.shape, y.shape, params, static_cast<bool>(bias), x.dtype);
   const float* added = bias ? bias.data<float>() : nullptr;
+  if (depthwise_.wins(problem, false)) return depthwise_.forward(problem, x.ptr, w.ptr, added, y.ptr);
   if (own_forward(problem, x, {}, w, added, y)) return;
   dnnl_.convolution(problem, x.ptr, w.ptr, added, y.ptr);
 }
@@ -77,6 +78,7 @@ void FastKernels::conv2d_backward_data(Stream stream, ConstView dy, ConstView w,
     return reference_->conv2d_backward_data(stream, dy, w, params, dx, mode);
   const ConvProblem problem = conv_problem(ConvPass::kBackwardData, dx.shape, w.shape, dy.shape, params, false, dy.dtype);
   const bool accumulate = mode == GradMode::kAccumulate;
+  if (depthwise_.wins(problem, accumulate)) return depthwise_.backward_data(problem, dy.ptr, w.ptr, dx.ptr, accumulate);
   if (winograd_wins(problem))
     return with_storage(dx.dtype, [&]<class T>() { winograd_.backward_data(problem, elements<T>(dy), elements<T>(w), elements<T>(dx), accumulate); });
   if (pointwise_.wins(problem, accumulate))
@@ -94,6 +96,8 @@ void FastKernels::conv2d_backward_filter(Stream stream, ConstView x, ConstView d
   if (!runs_here("conv2d_backward_filter", x.dtype))
     return reference_->conv2d_backward_filter(stream, x, dy, params, dw, mode);
   const ConvProblem problem = conv_problem(ConvPass::kBackwardFilter, x.shape, dw.shape, dy.shape, params, false, dy.dtype);
+  if (depthwise_.wins(problem, false))
+    return depthwise_.backward_filter(problem, x.ptr, dy.ptr, dw.data<float>(), mode == GradMode::kAccumulate);
   if (own_backward_filter(problem, x, {}, dy, dw, mode)) return;
   if (amx_ != nullptr && amx_filter_supports(problem) && amx_filter_wins(problem))
     return amx_filter_gradient(*amx_, threads_, problem, x.data<bf16>(), dy.data<bf16>(), dw.data<float>(),

@@ -128,6 +128,42 @@ void FastKernels::dropout(Stream stream, ConstView x, double p, const RandomKey&
   });
 }
 
+namespace {
+
+// Limits in the elements' dtype: a result can then be told from what lies beyond a limit.
+simd::Activation activation_of(const Activation& f, DType dtype) {
+  const auto setting = [&](double value) {
+    const auto narrow = static_cast<float>(value);
+    return dtype == DType::kBF16 && f.kind != Activation::Kind::kLeakyRelu ? static_cast<float>(bf16(narrow)) : narrow;
+  };
+  return {.kind = static_cast<simd::Activation::Kind>(f.kind), .a = setting(f.a), .b = setting(f.b)};
+}
+
+}  // namespace
+
+void FastKernels::activation_forward(Stream stream, ConstView x, const Activation& function, View y) {
+  if (!runs_here("activation_forward", x.dtype)) return reference_->activation_forward(stream, x, function, y);
+  const simd::Activation work = activation_of(function, x.dtype);
+  with_storage(x.dtype, [&]<class T>() {
+    const T* in = elements<T>(x);
+    T* out = elements<T>(y);
+    parallel_chunks(threads_, x.numel(), kChunk,
+                    [&](auto begin, auto end) { simd_.typed<T>().activate(work, in + begin, out + begin, end - begin); });
+  });
+}
+
+void FastKernels::activation_backward(Stream stream, ConstView dy, ConstView kept, const Activation& function, View dx, GradMode mode) {
+  if (!runs_here("activation_backward", dy.dtype)) return reference_->activation_backward(stream, dy, kept, function, dx, mode);
+  const simd::Activation work = activation_of(function, dy.dtype);
+  with_storage(dy.dtype, [&]<class T>() {
+    const T *g = elements<T>(dy), *value = elements<T>(kept);
+    T* to = elements<T>(dx);
+    parallel_chunks(threads_, dy.numel(), kChunk, [&](auto begin, auto end) {
+      simd_.typed<T>().activate_backward(work, g + begin, value + begin, to + begin, end - begin, mode == GradMode::kAccumulate);
+    });
+  });
+}
+
 void FastKernels::copy_channels(Stream stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin,
                                 std::int64_t count, GradMode mode) {
   if (!runs_here("copy_channels", src.dtype))

@@ -61,6 +61,26 @@ void FastKernels::avg_pool_backward(Stream stream, ConstView dy, const Pool2dPar
   });
 }
 
+void FastKernels::adaptive_avg_pool_forward(Stream stream, ConstView x, View y) {
+  if (!runs_here("adaptive_avg_pool_forward", x.dtype)) return reference_->adaptive_avg_pool_forward(stream, x, y);
+  const simd::Pool pool = pool_of(x.shape, y.shape, {});
+  with_storage(x.dtype, [&]<class T>() {
+    parallel_chunks(threads_, y.shape[0] * y.shape[2], rows_per_chunk(y.shape), [&](auto begin, auto end) {
+      simd_.typed<T>().adaptive_pool(pool, elements<T>(x), elements<T>(y), begin, end);
+    });
+  });
+}
+
+void FastKernels::adaptive_avg_pool_backward(Stream stream, ConstView dy, View dx, GradMode mode) {
+  if (!runs_here("adaptive_avg_pool_backward", dy.dtype)) return reference_->adaptive_avg_pool_backward(stream, dy, dx, mode);
+  const simd::Pool pool = pool_of(dx.shape, dy.shape, {});
+  with_storage(dy.dtype, [&]<class T>() {
+    parallel_chunks(threads_, dx.shape[0] * dx.shape[2], rows_per_chunk(dx.shape), [&](auto begin, auto end) {
+      simd_.typed<T>().adaptive_pool_backward(pool, elements<T>(dy), elements<T>(dx), begin, end, mode == GradMode::kAccumulate);
+    });
+  });
+}
+
 void FastKernels::global_avg_pool_forward(Stream stream, ConstView x, View y) {
   if (!runs_here("global_avg_pool_forward", x.dtype)) return reference_->global_avg_pool_forward(stream, x, y);
   const std::int64_t images = x.shape[0], channels = x.shape[1], pixels = x.shape[2] * x.shape[3], padded = (channels + 31) / 32 * 32;

@@ -1,5 +1,7 @@
 // Elementwise kernels, channel copies, and bytes to images.
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
 #include "core/mix_row.h"
 #include "cpu/reference/common.h"
 #include "cpu/reference/kernel_class.h"
@@ -40,6 +42,52 @@ void ReferenceKernels::accumulate(Stream, ConstView src, View dst, GradMode mode
     const T* in = src.data<T>();
     T* out = dst.data<T>();
     for (std::int64_t i = 0; i < n; ++i) put(out[i], static_cast<double>(in[i]), mode);
+  });
+}
+
+namespace {
+
+// NaN stays NaN. Limits are rounded to the storage type, so that a result can be told from what lies beyond a limit.
+template <class T>
+T activated(const Activation& f, T x) {
+  const T a = static_cast<T>(f.a), b = static_cast<T>(f.b);
+  switch (f.kind) {
+    case Activation::Kind::kLeakyRelu: return x > T{0} || std::isnan(x) ? x : static_cast<T>(static_cast<double>(x) * f.a);
+    case Activation::Kind::kTanh: return static_cast<T>(std::tanh(static_cast<double>(x)));
+    case Activation::Kind::kSigmoid: return static_cast<T>(1.0 / (1.0 + std::exp(-static_cast<double>(x))));
+    case Activation::Kind::kThreshold: return x <= a ? b : x;
+    case Activation::Kind::kClamp: return x <= a ? a : x >= b ? b : x;
+  }
+  return x;
+}
+
+// dy/dx from what backward keeps: x or y.
+template <class T>
+double slope(const Activation& f, T kept) {
+  const auto y = static_cast<double>(kept);
+  const T a = static_cast<T>(f.a), b = static_cast<T>(f.b);
+  switch (f.kind) {
+    case Activation::Kind::kLeakyRelu: return kept > T{0} ? 1.0 : f.a;
+    case Activation::Kind::kTanh: return 1.0 - y * y;
+    case Activation::Kind::kSigmoid: return y * (1.0 - y);
+    case Activation::Kind::kThreshold: return kept <= a ? 0.0 : 1.0;
+    case Activation::Kind::kClamp: return kept <= a || kept >= b ? 0.0 : 1.0;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void ReferenceKernels::activation_forward(Stream, ConstView x, const Activation& function, View y) {
+  dispatch("activation_forward", x.dtype, [&, n = x.numel()]<class T>() {
+    for (std::int64_t i = 0; i < n; ++i) y.data<T>()[i] = activated(function, x.data<T>()[i]);
+  });
+}
+
+void ReferenceKernels::activation_backward(Stream, ConstView dy, ConstView kept, const Activation& function, View dx, GradMode mode) {
+  dispatch("activation_backward", dy.dtype, [&, n = dy.numel()]<class T>() {
+    for (std::int64_t i = 0; i < n; ++i)
+      put(dx.data<T>()[i], static_cast<double>(dy.data<T>()[i]) * slope(function, kept.data<T>()[i]), mode);
   });
 }
 

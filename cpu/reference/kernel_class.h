@@ -31,6 +31,12 @@ class ReferenceKernels final : public Kernels {
   void add(Stream, ConstView a, ConstView b, View y) override;
   void accumulate(Stream, ConstView src, View dst, GradMode) override;
   void dropout(Stream, ConstView x, double p, const RandomKey& key, View y, GradMode) override;
+  void activation_forward(Stream, ConstView x, const Activation&, View y) override;
+  void activation_backward(Stream, ConstView dy, ConstView kept, const Activation&, View dx, GradMode) override;
+  void response_norm_forward(Stream, ConstView x, const ResponseNorm&, View y) override;
+  void response_norm_backward(Stream, ConstView dy, ConstView x, const ResponseNorm&, View dx, GradMode) override;
+  void shuffle_channels(Stream, ConstView src, int groups, View dst, GradMode) override;
+  void shift_channels(Stream, ConstView src, const ChannelShift&, View dst, GradMode) override;
   void convert(Stream, ConstView src, View dst) override;
   void scale(Stream, ConstView x, ConstView factor, View y, GradMode) override;
   void copy_channels(Stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin, std::int64_t count,
@@ -42,6 +48,8 @@ class ReferenceKernels final : public Kernels {
   void max_pool_backward(Stream, ConstView dy, ConstView indices, const Pool2dParams&, View dx, GradMode) override;
   void avg_pool_forward(Stream, ConstView x, const Pool2dParams&, View y) override;
   void avg_pool_backward(Stream, ConstView dy, const Pool2dParams&, View dx, GradMode) override;
+  void adaptive_avg_pool_forward(Stream, ConstView x, View y) override;
+  void adaptive_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) override;
   void global_avg_pool_forward(Stream, ConstView x, View y) override;
   void global_avg_pool_backward(Stream, ConstView dy, View dx, GradMode) override;
 

@@ -1,5 +1,6 @@
 // Pooling. Backward passes go pixel by pixel over the windows that see it, so that each sum is one double.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 
 #include "cpu/reference/common.h"
@@ -36,11 +37,16 @@ struct Windows {
         if (p >= 0 && q >= 0) visit(p, q, r * kernel_w + s);
       }
   }
-  // What the mean over window (p, q) divides by.
+  // What the mean over window (p, q) divides by: its positions in the image or, counted with the padding, in both.
   double divisor(std::int64_t p, std::int64_t q) const {
+    if (count_padding) return static_cast<double>(padded_extent(h_axis, kernel_h, p) * padded_extent(w_axis, kernel_w, q));
     std::int64_t count = 0;
     pixels(0, p, q, [&](std::int64_t, std::int64_t) { ++count; });
-    return static_cast<double>(count_padding ? kernel_h * kernel_w : count);
+    return static_cast<double>(count);
+  }
+  // How much of window p lies in the padded image: all, unless the output's size was rounded up.
+  static std::int64_t padded_extent(const Axis& axis, std::int64_t kernel, std::int64_t p) {
+    return std::min(kernel, axis.in + 2 * axis.pad - p * axis.stride);
   }
 };
 
@@ -129,6 +135,52 @@ void ReferenceKernels::avg_pool_backward(Stream, ConstView dy, const Pool2dParam
           sum += static_cast<double>(gradient[windows.y.at(n, p, q) + c]) / windows.divisor(p, q);
         });
         put(result[pixel + c], sum, mode);
+      }
+    });
+  });
+}
+
+namespace {
+
+// The pixels [begin, end) of an axis that window p of `windows` covers.
+struct Stretch {
+  std::int64_t begin, end;
+  Stretch(std::int64_t pixels, std::int64_t windows, std::int64_t p)
+      : begin(p * pixels / windows), end(((p + 1) * pixels + windows - 1) / windows) {}
+  bool holds(std::int64_t pixel) const { return pixel >= begin && pixel < end; }
+  std::int64_t size() const { return end - begin; }
+};
+
+}  // namespace
+
+void ReferenceKernels::adaptive_avg_pool_forward(Stream, ConstView x, View y) {
+  const Image in(x.shape), out(y.shape);
+  dispatch("adaptive_avg_pool_forward", x.dtype, [&]<class T>() {
+    for_pixels(out, [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t at) {
+      const Stretch rows(in.h, out.h, p), columns(in.w, out.w, q);
+      for (std::int64_t c = 0; c < in.c; ++c) {
+        double sum = 0;
+        for (std::int64_t h = rows.begin; h < rows.end; ++h)
+          for (std::int64_t w = columns.begin; w < columns.end; ++w) sum += static_cast<double>(x.data<T>()[in.at(n, h, w) + c]);
+        y.data<T>()[at + c] = static_cast<T>(sum / static_cast<double>(rows.size() * columns.size()));
+      }
+    });
+  });
+}
+
+void ReferenceKernels::adaptive_avg_pool_backward(Stream, ConstView dy, View dx, GradMode mode) {
+  const Image in(dx.shape), out(dy.shape);
+  dispatch("adaptive_avg_pool_backward", dy.dtype, [&]<class T>() {
+    for_pixels(in, [&](std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t at) {
+      for (std::int64_t c = 0; c < in.c; ++c) {
+        double sum = 0;
+        for (std::int64_t p = 0; p < out.h; ++p)
+          for (std::int64_t q = 0; q < out.w; ++q) {
+            const Stretch rows(in.h, out.h, p), columns(in.w, out.w, q);
+            if (!rows.holds(h) || !columns.holds(w)) continue;
+            sum += static_cast<double>(dy.data<T>()[out.at(n, p, q) + c]) / static_cast<double>(rows.size() * columns.size());
+          }
+        put(dx.data<T>()[at + c], sum, mode);
       }
     });
   });

@@ -56,6 +56,59 @@ struct MeanBackward {
   }
 };
 
+// The pixels [begin, end) that window i of `windows` covers in adaptive pooling; with the roles changed, the windows of a pixel.
+struct Stretch {
+  int begin, end;
+  LS_DEVICE Stretch(std::int64_t i, std::int64_t windows, std::int64_t pixels)
+      : begin(static_cast<int>(i * pixels / windows)), end(static_cast<int>(((i + 1) * pixels + windows - 1) / windows)) {}
+  LS_DEVICE int size() const { return end - begin; }
+};
+
+template <class T, int N>
+struct AdaptiveForward {
+  static constexpr int kWidth = N;
+  PoolGeometry geometry;  // only its extents are used
+  const T* x;
+  T* y;
+
+  LS_DEVICE void compute(const PoolPlace& at) const {
+    const Stretch rows(at.row, geometry.h.windows, geometry.h.pixels), columns(at.column, geometry.w.windows, geometry.w.pixels);
+    float sum[N];
+    for (int k = 0; k < N; ++k) sum[k] = 0;
+    for (int h = rows.begin; h < rows.end; ++h)
+      for (int w = columns.begin; w < columns.end; ++w) {
+        const Pack<T, N> pixel = load_pack<T, N>(x + geometry.x_at(at.image, h, w) + at.channel);
+        for (int k = 0; k < N; ++k) sum[k] += to_float(pixel.at[k]);
+      }
+    const float share = 1.0f / static_cast<float>(rows.size() * columns.size());
+    for (int k = 0; k < N; ++k) sum[k] *= share;
+    put_unit<T, N>(y + geometry.y_at(at.image, at.row, at.column) + at.channel, sum, false);
+  }
+};
+
+template <class T, int N>
+struct AdaptiveBackward {
+  static constexpr int kWidth = N;
+  PoolGeometry geometry;
+  const T* dy;
+  T* dx;
+  bool accumulate;
+
+  LS_DEVICE void compute(const PoolPlace& at) const {
+    const WindowAxis &h = geometry.h, &w = geometry.w;
+    const Stretch above(at.row, h.pixels, h.windows), beside(at.column, w.pixels, w.windows);
+    float sum[N];
+    for (int k = 0; k < N; ++k) sum[k] = 0;
+    for (int p = above.begin; p < above.end; ++p)
+      for (int q = beside.begin; q < beside.end; ++q) {
+        const Pack<T, N> gradient = load_pack<T, N>(dy + geometry.y_at(at.image, p, q) + at.channel);
+        const float share = 1.0f / static_cast<float>(Stretch(p, h.windows, h.pixels).size() * Stretch(q, w.windows, w.pixels).size());
+        for (int k = 0; k < N; ++k) sum[k] += to_float(gradient.at[k]) * share;
+      }
+    put_unit<T, N>(dx + geometry.x_at(at.image, at.row, at.column) + at.channel, sum, accumulate);
+  }
+};
+
 // One block: one tile of channels of one image, whose pixels are the tile's rows. Threads sum in f32, the block in double.
 template <class T, int N>
 struct GlobalForward {
@@ -146,6 +199,25 @@ void avg_pool_backward(Stream stream, ConstView dy, const Pool2dParams& params, 
                     MeanBackward<T, kUnit>{{dx.shape, dy.shape, params, kUnit}, dy.data<T>(), dx.data<T>(), accumulate});
     else
       launch_pixels(stream, dx.shape, MeanBackward<T, 1>{{dx.shape, dy.shape, params, 1}, dy.data<T>(), dx.data<T>(), accumulate});
+  });
+}
+
+void adaptive_avg_pool_forward(Stream stream, ConstView x, View y) {
+  with_element_type(x.dtype, "adaptive_avg_pool_forward", [&]<class T>(T) {
+    if (fits_units<T>(x.shape[1], x.ptr, y.ptr))
+      launch_pixels(stream, y.shape, AdaptiveForward<T, kUnit>{{x.shape, y.shape, {}, kUnit}, x.data<T>(), y.data<T>()});
+    else
+      launch_pixels(stream, y.shape, AdaptiveForward<T, 1>{{x.shape, y.shape, {}, 1}, x.data<T>(), y.data<T>()});
+  });
+}
+
+void adaptive_avg_pool_backward(Stream stream, ConstView dy, View dx, GradMode mode) {
+  const bool accumulate = mode == GradMode::kAccumulate;
+  with_element_type(dy.dtype, "adaptive_avg_pool_backward", [&]<class T>(T) {
+    if (fits_units<T>(dx.shape[1], dx.ptr, dy.ptr))
+      launch_pixels(stream, dx.shape, AdaptiveBackward<T, kUnit>{{dx.shape, dy.shape, {}, kUnit}, dy.data<T>(), dx.data<T>(), accumulate});
+    else
+      launch_pixels(stream, dx.shape, AdaptiveBackward<T, 1>{{dx.shape, dy.shape, {}, 1}, dy.data<T>(), dx.data<T>(), accumulate});
   });
 }
 

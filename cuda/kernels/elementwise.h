@@ -14,11 +14,18 @@ void add(Stream stream, ConstView a, ConstView b, View y);
 void accumulate(Stream stream, ConstView src, View dst, GradMode mode);
 // `control`: StepControl on the device whose step is added to key.a; empty: nothing is added.
 void dropout(Stream stream, ConstView x, double p, const RandomKey& key, ConstView control, View y, GradMode mode);
+void activation_forward(Stream stream, ConstView x, const Activation& function, View y);
+void activation_backward(Stream stream, ConstView dy, ConstView kept, const Activation& function, View dx, GradMode mode);
 void convert(Stream stream, ConstView src, View dst);
 // dst (same numel) = or += src, converted: a filter gradient in 16 bits into one in f32.
 void convert_accumulate(Stream stream, ConstView src, View dst, GradMode mode);
 void scale(Stream stream, ConstView x, ConstView factor, View y, GradMode mode);
 void copy_channels(Stream stream, ConstView src, std::int64_t src_begin, View dst, std::int64_t dst_begin, std::int64_t count, GradMode mode);
+// Across the channels of a pixel. Scratch of the backward pass: 4 bytes per element.
+void response_norm_forward(Stream stream, ConstView x, const ResponseNorm& params, View y);
+void response_norm_backward(Stream stream, ConstView dy, ConstView x, const ResponseNorm& params, View dx, GradMode mode);
+void shuffle_channels(Stream stream, ConstView src, int groups, View dst, GradMode mode);
+void shift_channels(Stream stream, ConstView src, const ChannelShift& shift, View dst, GradMode mode);
 void normalise_image(Stream stream, ConstView x, std::span<const float> mean, std::span<const float> inv_std, View y);
 void mix_images(Stream stream, ConstView x, ConstView mix, View y);
 void add_bias(Stream stream, ConstView bias, View y);  // y (N,C,H,W) or (N,C) += bias (C), a statistic, per channel

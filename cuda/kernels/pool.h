@@ -11,6 +11,8 @@ void max_pool_forward(Stream stream, ConstView x, const Pool2dParams& params, Vi
 void max_pool_backward(Stream stream, ConstView dy, ConstView indices, const Pool2dParams& params, View dx, GradMode mode);
 void avg_pool_forward(Stream stream, ConstView x, const Pool2dParams& params, View y);
 void avg_pool_backward(Stream stream, ConstView dy, const Pool2dParams& params, View dx, GradMode mode);
+void adaptive_avg_pool_forward(Stream stream, ConstView x, View y);
+void adaptive_avg_pool_backward(Stream stream, ConstView dy, View dx, GradMode mode);
 void global_avg_pool_forward(Stream stream, ConstView x, View y);
 void global_avg_pool_backward(Stream stream, ConstView dy, View dx, GradMode mode);
 

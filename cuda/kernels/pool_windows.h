@@ -23,6 +23,12 @@ struct WindowAxis {
   LS_DEVICE int first_tap(int window) const { return origin(window) < 0 ? -origin(window) : 0; }
   LS_DEVICE int end_tap(int window) const { return pixels - origin(window) < kernel ? pixels - origin(window) : kernel; }
 
+  // Positions of a window in the padded image: all of them, unless the number of windows was rounded up.
+  LS_DEVICE int padded_taps(int window) const {
+    const int left = pixels + 2 * pad - window * stride;
+    return left < kernel ? left : kernel;
+  }
+
   // The windows that hold `pixel`, from the last: window - i holds it at tap + i * stride, i = 0 ... count - 1.
   struct Holders {
     int window, tap, count;
@@ -59,7 +65,7 @@ struct PoolGeometry {
   // What a pixel counts in the mean over a window.
   LS_DEVICE float share(int p, int q) const {
     const int inside = (h.end_tap(p) - h.first_tap(p)) * (w.end_tap(q) - w.first_tap(q));
-    return 1.0f / static_cast<float>(count_padding ? h.kernel * w.kernel : inside);
+    return 1.0f / static_cast<float>(count_padding ? h.padded_taps(p) * w.padded_taps(q) : inside);
   }
 
  private:

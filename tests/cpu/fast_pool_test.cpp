@@ -22,7 +22,10 @@ std::vector<PoolCase> pool_cases() {
           {{1, 40, 6, 9}, {.kernel = {2, 3}, .stride = {1, 2}, .pad = {1, 0}}},
           {{1, 16, 8, 8}, {.kernel = {2, 2}, .stride = {3, 3}, .count_include_pad = false}},
           {{1, 35, 12, 13}, {.kernel = {5, 4}, .stride = {2, 3}, .pad = {2, 1}}},
-          {{2, 24, 5, 5}, {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .count_include_pad = false}}};
+          {{2, 24, 5, 5}, {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .count_include_pad = false}},
+          {{1, 64, 14, 13}, {.kernel = {3, 3}, .stride = {2, 2}, .ceil = true}},
+          {{1, 20, 9, 10}, {.kernel = {3, 4}, .stride = {2, 3}, .pad = {1, 2}, .ceil = true}},
+          {{1, 20, 9, 10}, {.kernel = {3, 4}, .stride = {2, 3}, .pad = {1, 2}, .count_include_pad = false, .ceil = true}}};
 }
 constexpr GradMode kModes[] = {GradMode::kOverwrite, GradMode::kAccumulate};
 

@@ -14,6 +14,7 @@
 #include "cpu/fast/dnnl_adapter.h"
 #include "ops/conv2d.h"
 #include "tests/cpu/fast_test_util.h"
+#include "tests/cpu/winograd_cases.h"
 
 namespace lockstep {
 namespace {
@@ -101,38 +102,6 @@ Matrix<kSize, kSize> window(const Tensor& x, std::int64_t n, std::int64_t c, std
             std::fabs(x.host<float>()[static_cast<std::size_t>(((n * s[2] + top + i) * s[3] + left + j) * s[1] + c)]);
   return d;
 }
-
-struct Case {
-  Shape x, w;
-  Pair pad;
-  Shape y() const { return conv2d_shape(x, w, params()); }
-  Conv2dParams params() const { return {.pad = pad}; }
-  ConvProblem problem(ConvPass pass) const {
-    const Shape out = y();
-    return {.pass = pass, .n = x[0], .c = x[1], .h = x[2], .w = x[3], .k = w[0], .r = 3, .s = 3, .p = out[2], .q = out[3],
-            .pad_h = pad.h, .pad_w = pad.w};
-  }
-  std::string name() const { return x.str() + w.str() + " pad " + std::to_string(pad.h) + "," + std::to_string(pad.w); }
-};
-
-// Images of 1 to 9 with every padding, channels around a vector; then what takes each way through the blocking: several
-// blocks with U in the cache, several without, columns of U (few tiles, large filters), dU in squares.
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  const std::int64_t channels[] = {17, 1, 16, 5, 33};
-  for (std::int64_t size = 1; size <= 9; ++size)
-    for (int pad = 0; pad <= 2; ++pad)
-      if (size + 2 * pad >= 3)
-        all.push_back({{1 + size % 3, channels[size % 5], size, std::max<std::int64_t>(3, 10 - size)},
-                       {channels[(size + pad) % 5], channels[size % 5], 3, 3}, {pad, 2 - pad}});
-  all.push_back({{2, 40, 30, 30}, {40, 40, 3, 3}, {1, 1}});
-  all.push_back({{5, 96, 24, 24}, {96, 96, 3, 3}, {1, 1}});
-  all.push_back({{2, 264, 7, 7}, {280, 264, 3, 3}, {1, 1}});
-  return all;
-}
-
-const float* data(const Tensor& tensor) { return tensor.host<float>().data(); }
-float* data(Tensor& tensor) { return tensor.host<float>().data(); }
 
 // The magnitude of y (or, with the filters turned, of dx): |A^T| (sum over c of (|G||g||G^T|) . (|B^T||d||B|)) |A|.
 Tensor output_magnitude(const Tensor& x, const Tensor& w, Pair pad, const Shape& y_shape) {
@@ -231,7 +200,7 @@ class WinogradEachSimd : public ::testing::TestWithParam<std::string_view> {
 INSTANTIATE_TEST_SUITE_P(EachSimd, WinogradEachSimd, ::testing::ValuesIn(available_simd().begin(), available_simd().end()), simd_name);
 
 TEST_P(WinogradEachSimd, ForwardWithAndWithoutBias) {
-  for (const Case& a : cases()) {
+  for (const WinogradCase& a : winograd_cases()) {
     const Tensor x = random_tensor(a.x, 1), w = random_tensor(a.w, 2), bias = random_tensor({a.w[0]}, 3);
     const Tensor magnitude = output_magnitude(x, w, a.pad, a.y());
     for (const bool biased : {false, true}) {
@@ -247,7 +216,7 @@ TEST_P(WinogradEachSimd, ForwardWithAndWithoutBias) {
 }
 
 TEST_P(WinogradEachSimd, BackwardDataOverwritesAndAccumulates) {
-  for (const Case& a : cases()) {
+  for (const WinogradCase& a : winograd_cases()) {
     const Tensor dy = random_tensor(a.y(), 1), w = random_tensor(a.w, 2), start = random_tensor(a.x, 3);
     const Tensor magnitude = output_magnitude(dy, turned(w), {2 - a.pad.h, 2 - a.pad.w}, a.x);
     for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
@@ -263,7 +232,7 @@ TEST_P(WinogradEachSimd, BackwardDataOverwritesAndAccumulates) {
 }
 
 TEST_P(WinogradEachSimd, BackwardFilterOverwritesAndAccumulates) {
-  for (const Case& a : cases()) {
+  for (const WinogradCase& a : winograd_cases()) {
     const Tensor x = random_tensor(a.x, 1), dy = random_tensor(a.y(), 2), start = random_tensor(a.w, 3);
     const Tensor magnitude = filter_magnitude(x, dy, a.pad, a.w);
     for (const GradMode mode : {GradMode::kOverwrite, GradMode::kAccumulate}) {
@@ -280,7 +249,7 @@ TEST_P(WinogradEachSimd, BackwardFilterOverwritesAndAccumulates) {
 
 // Normalising while reading gives the bits of normalising first; the padding stays zero although relu(norm(0)) is not.
 TEST_P(WinogradEachSimd, NormWhileReadingIsNormBeforehand) {
-  for (const Case& a : cases()) {
+  for (const WinogradCase& a : winograd_cases()) {
     const Tensor x = random_tensor(a.x, 1), w = random_tensor(a.w, 2), dy = random_tensor(a.y(), 3);
     const Shape c{a.x[1]};
     const Tensor mean = random_tensor(c, 4), inv_std = random_tensor(c, 5, 0.5f, 2), gamma = random_tensor(c, 6);
@@ -303,64 +272,6 @@ TEST_P(WinogradEachSimd, NormWhileReadingIsNormBeforehand) {
   }
 }
 
-// --- bf16 images and filters: all between is f32, so the results are the f32 ones of the widened tensors, rounded ---
-
-using Word = simd::bf16_word;
-const Word* words(const Tensor& tensor) { return reinterpret_cast<const Word*>(tensor.host<bf16>().data()); }
-Word* words(Tensor& tensor) { return reinterpret_cast<Word*>(tensor.host<bf16>().data()); }
-Tensor random_words(const Shape& shape, std::uint64_t id) { return random_tensor(shape, id, -1, 1, DType::kBF16); }
-
-Tensor as_f32(const Tensor& tensor) {
-  Tensor result = Tensor::empty(tensor.shape(), DType::kF32);
-  for (std::size_t i = 0; i < result.host<float>().size(); ++i) result.host<float>()[i] = static_cast<float>(tensor.host<bf16>()[i]);
-  return result;
-}
-Tensor as_bf16(const Tensor& tensor) {
-  Tensor result = Tensor::empty(tensor.shape(), DType::kBF16);
-  for (std::size_t i = 0; i < result.host<bf16>().size(); ++i) result.host<bf16>()[i] = bf16(tensor.host<float>()[i]);
-  return result;
-}
-
-TEST_P(WinogradEachSimd, Bf16IsF32RoundedOnce) {
-  const Winograd winograd(simd_, 1);
-  for (const Case& a : cases()) {
-    const Tensor x = random_words(a.x, 1), w = random_words(a.w, 2), dy = random_words(a.y(), 3), bias = random_tensor({a.w[0]}, 4);
-    Tensor y = random_words(a.y(), 5), wide_y = as_f32(y);
-    winograd.forward(a.problem(ConvPass::kForward), words(x), {}, words(w), data(bias), words(y));
-    winograd.forward(a.problem(ConvPass::kForward), data(as_f32(x)), {}, data(as_f32(w)), data(bias), data(wide_y));
-    EXPECT_TRUE(same_bits(y, as_bf16(wide_y))) << "forward " << a.name();
-    for (const bool accumulate : {false, true}) {
-      Tensor dx = random_words(a.x, 6), wide_dx = as_f32(dx), dw = random_tensor(a.w, 7), wide_dw = dw.clone();
-      winograd.backward_data(a.problem(ConvPass::kBackwardData), words(dy), words(w), words(dx), accumulate);
-      winograd.backward_data(a.problem(ConvPass::kBackwardData), data(as_f32(dy)), data(as_f32(w)), data(wide_dx), accumulate);
-      EXPECT_TRUE(same_bits(dx, as_bf16(wide_dx))) << "data " << a.name();
-      winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), words(x), {}, words(dy), data(dw), accumulate);
-      winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), data(as_f32(x)), {}, data(as_f32(dy)), data(wide_dw), accumulate);
-      EXPECT_TRUE(same_bits(dw, wide_dw)) << "filter " << a.name();
-    }
-  }
-}
-
-TEST_P(WinogradEachSimd, Bf16NormWhileReadingIsNormBeforehand) {
-  const Winograd winograd(simd_, 1);
-  for (const Case& a : cases()) {
-    const Tensor x = random_words(a.x, 1), w = random_words(a.w, 2), dy = random_words(a.y(), 3);
-    const Shape c{a.x[1]};
-    const Tensor mean = random_tensor(c, 4), inv_std = random_tensor(c, 5, 0.5f, 2), gamma = random_tensor(c, 6);
-    const Tensor beta = random_tensor(c, 7, 0.1f, 1);
-    const ConvNorm norm{data(mean), data(inv_std), data(gamma), data(beta)};
-    Tensor normalised = Tensor::empty(a.x, DType::kBF16);
-    fast_->batch_norm_apply(kStream, x, {mean, inv_std, gamma, beta}, {}, true, normalised, {});
-    Tensor want = random_words(a.y(), 8), got = want.clone(), want_dw = random_tensor(a.w, 9), got_dw = want_dw.clone();
-    winograd.forward(a.problem(ConvPass::kForward), words(normalised), {}, words(w), nullptr, words(want));
-    winograd.forward(a.problem(ConvPass::kForward), words(x), norm, words(w), nullptr, words(got));
-    EXPECT_TRUE(same_bits(got, want)) << "forward " << a.name();
-    winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), words(normalised), {}, words(dy), data(want_dw), false);
-    winograd.backward_filter(a.problem(ConvPass::kBackwardFilter), words(x), norm, words(dy), data(got_dw), false);
-    EXPECT_TRUE(same_bits(got_dw, want_dw)) << "filter " << a.name();
-  }
-}
-
 double relative_error(const Tensor& got, const Tensor& want) {
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < want.host<double>().size(); ++i) {
@@ -371,7 +282,7 @@ double relative_error(const Tensor& got, const Tensor& want) {
 }
 
 TEST_P(WinogradEachSimd, RelativeErrorIsOfTheSizeOfF32Rounding) {
-  const Case a{{2, 64, 28, 28}, {64, 64, 3, 3}, {1, 1}};
+  const WinogradCase a{{2, 64, 28, 28}, {64, 64, 3, 3}, {1, 1}};
   const Tensor x = random_tensor(a.x, 1), w = random_tensor(a.w, 2), dy = random_tensor(a.y(), 3);
   Tensor y = filled(a.y(), 0), dw = filled(a.w, 0), want_y = widened(y), want_dw = widened(dw);
   const Winograd winograd(simd_, 1);
@@ -394,7 +305,7 @@ TEST_P(WinogradEachSimd, RelativeErrorIsOfTheSizeOfF32Rounding) {
 
 // Negative control: the bound notices one weight of 153 that is wrong in its second digit.
 TEST_P(WinogradEachSimd, TheBoundNoticesAWrongWeight) {
-  const Case a{{1, 17, 9, 9}, {5, 17, 3, 3}, {1, 1}};
+  const WinogradCase a{{1, 17, 9, 9}, {5, 17, 3, 3}, {1, 1}};
   const Tensor x = random_tensor(a.x, 1), w = random_tensor(a.w, 2);
   Tensor wrong = w.clone(), y = filled(a.y(), 0), want = widened(y);
   wrong.host<float>()[40] += 0.02f;
@@ -439,7 +350,7 @@ TEST(WinogradRule, TakesOnlyWhatItCanAndWhatPays) {
 
 // The backend: Winograd where it wins, unless it is forbidden. Its bits tell which one ran.
 TEST(WinogradRule, TheBackendObeysTheOption) {
-  const Case a{{8, 32, 12, 12}, {32, 32, 3, 3}, {1, 1}};
+  const WinogradCase a{{8, 32, 12, 12}, {32, 32, 3, 3}, {1, 1}};
   const Tensor x = random_tensor(a.x, 1), w = random_tensor(a.w, 2);
   ASSERT_TRUE(Winograd::wins(a.problem(ConvPass::kForward), bf16_products()));
   Tensor winograd = filled(a.y(), 0), direct = filled(a.y(), 0), got = filled(a.y(), 0);

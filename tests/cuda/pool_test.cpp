@@ -35,7 +35,10 @@ std::vector<PoolCase> pool_cases() {
           {{1, 35, 12, 13}, {.kernel = {5, 4}, .stride = {2, 3}, .pad = {2, 1}}},
           {{1, 8, 17, 19}, {.kernel = {16, 16}, .stride = {1, 2}, .pad = {8, 7}}},
           {{2, 24, 5, 5}, {.kernel = {3, 3}, .stride = {1, 1}, .pad = {1, 1}, .count_include_pad = false}},
-          {{1, 272, 4, 4}, {.kernel = {2, 2}, .stride = {2, 2}, .pad = {1, 1}, .count_include_pad = false}}};
+          {{1, 272, 4, 4}, {.kernel = {2, 2}, .stride = {2, 2}, .pad = {1, 1}, .count_include_pad = false}},
+          {{1, 64, 14, 13}, {.kernel = {3, 3}, .stride = {2, 2}, .ceil = true}},
+          {{1, 20, 9, 10}, {.kernel = {3, 4}, .stride = {2, 3}, .pad = {1, 2}, .ceil = true}},
+          {{1, 24, 9, 10}, {.kernel = {3, 4}, .stride = {2, 3}, .pad = {1, 2}, .count_include_pad = false, .ceil = true}}};
 }
 
 // Many ties, of which the first must win; NaN beside each other and at different places; infinities of both signs.
@@ -134,6 +137,34 @@ TEST_F(CudaPool, GlobalAverageBothWays) {
           reference_->global_avg_pool_backward({}, widened(dy), want_dx, mode);
           reference_->global_avg_pool_backward({}, magnitudes(dy), dx_size, mode);
           expect_close("global backward " + shape.str(), dx, want_dx, dx_size, 3);
+        }
+      }
+}
+
+TEST_F(CudaPool, AdaptiveAverageBothWays) {
+  struct Case {
+    Shape x;
+    Pair output;
+  };
+  const Case all[] = {{{2, 64, 13, 13}, {6, 6}}, {{1, 17, 7, 7}, {7, 7}}, {{1, 40, 5, 9}, {1, 1}}, {{2, 3, 2, 3}, {7, 7}}, {{1, 33, 10, 6}, {4, 5}}};
+  for (const DType dtype : kActivationTypes)
+    for (const Place place : kPlaces)
+      for (const auto& [shape, output] : all) {
+        const Tensor x = random_host(shape, 1, dtype), dy = random_host({shape[0], shape[1], output.h, output.w}, 2, dtype);
+        const Tensor input = on_gpu_at(x, place), gradient = on_gpu_at(dy, place);
+        const std::int64_t pixels = (shape[2] / output.h + 2) * (shape[3] / output.w + 2);
+        const std::int64_t windows = (output.h / shape[2] + 2) * (output.w / shape[3] + 2);
+        const Tensor y = run_twice(filled(dy.shape(), 4, dtype), [&](Tensor& out) { cuda::adaptive_avg_pool_forward(stream_, input, out); }, place);
+        Tensor want = widened(y), size = widened(y);
+        reference_->adaptive_avg_pool_forward({}, widened(x), want);
+        reference_->adaptive_avg_pool_forward({}, magnitudes(x), size);
+        expect_close("adaptive " + shape.str(), y, want, size, pixels + 2);
+        for (const GradMode mode : kModes) {
+          const Tensor dx = run_twice(x, [&](Tensor& out) { cuda::adaptive_avg_pool_backward(stream_, gradient, out, mode); }, place);
+          Tensor want_dx = widened(x), dx_size = magnitudes(x);
+          reference_->adaptive_avg_pool_backward({}, widened(dy), want_dx, mode);
+          reference_->adaptive_avg_pool_backward({}, magnitudes(dy), dx_size, mode);
+          expect_close("adaptive backward " + shape.str(), dx, want_dx, dx_size, windows + 3);
         }
       }
 }

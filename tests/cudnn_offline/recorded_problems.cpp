@@ -45,6 +45,14 @@ class RecordingKernels final : public Kernels {
   void add(Stream, ConstView, ConstView, View) override {}
   void accumulate(Stream, ConstView, View, GradMode) override {}
   void dropout(Stream, ConstView, double, const RandomKey&, View, GradMode) override {}
+  void activation_forward(Stream, ConstView, const Activation&, View) override {}
+  void activation_backward(Stream, ConstView, ConstView, const Activation&, View, GradMode) override {}
+  void response_norm_forward(Stream, ConstView, const ResponseNorm&, View) override {}
+  void response_norm_backward(Stream, ConstView, ConstView, const ResponseNorm&, View, GradMode) override {}
+  void shuffle_channels(Stream, ConstView, int, View, GradMode) override {}
+  void shift_channels(Stream, ConstView, const ChannelShift&, View, GradMode) override {}
+  void adaptive_avg_pool_forward(Stream, ConstView, View) override {}
+  void adaptive_avg_pool_backward(Stream, ConstView, View, GradMode) override {}
   void max_pool_forward(Stream, ConstView, const Pool2dParams&, View, View) override {}
   void max_pool_backward(Stream, ConstView, ConstView, const Pool2dParams&, View, GradMode) override {}
   void avg_pool_forward(Stream, ConstView, const Pool2dParams&, View) override {}

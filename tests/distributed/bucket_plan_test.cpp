@@ -44,6 +44,9 @@ TEST(BucketPlan, Tables) {
       {{entry("w", 1), entry("mean", 1, DType::kF32, EntryKind::kObservation), entry("loss", 1, DType::kF64, EntryKind::kTotal),
         entry("var", 1, DType::kF32, EntryKind::kObservation), entry("v", 1)},
        64, 4096, "loss | mean var | v | w"},
+      {{entry("a", 16), entry("b", 16), entry("c", 16), entry("norms", 2, DType::kF64, EntryKind::kLateTotal),
+        entry("loss", 1, DType::kF64, EntryKind::kTotal)},
+       64, 1024, "loss | c | b | a | norms"},  // late totals travel last, and leave the gradients' buckets as they are
   };
   for (const Case& c : cases) EXPECT_EQ(picture(plan_buckets(c.entries, c.first_cap, c.cap), c.entries), c.want);
 }

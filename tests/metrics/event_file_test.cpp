@@ -106,7 +106,7 @@ TEST_F(TensorboardTest, ReadsOurScalarsAndTextsUnderTheirTags) {
     log.write(train_record(50, 2.25));
     log.write({MetricKind::kVal, 60, 0.6, 0, {{"loss", 1.5}, {"top1", 0.75}, {"top5", 1.0}}});
     log.write({MetricKind::kPerf, 60, 0.6, 0, {{"images_per_sec", int64_t{4096}}, {"input_wait_frac", 0.25}}});
-    log.write({MetricKind::kTrain, 60, 0.6, 0, {{"grad_norm", 3.0}, {"grad_noise_scale", 8.0}, {"gpu_peak_gb", 1.0}}});
+    log.write({MetricKind::kTrain, 60, 0.6, 0, {{"grad_norm", 3.0}, {"noise_scale", 8.0}, {"gpu_peak_gb", 1.0}}});
     log.write({MetricKind::kWarn, 61, 0.6, 0, {{"message", "3 bad samples"}}});
   }
   EXPECT_THAT(read(),

@@ -42,14 +42,15 @@ TEST_F(MetricsTest, CsvHasOneHeaderAndARowPerFigure) {
   MetricsLog log(folder_, {});
   log.write(train_record(50, 2.25));
   log.write({MetricKind::kWarn, 51, 0.5, 1.0, {{"message", "a, b"}}});
+  log.write({MetricKind::kNoise, 52, 0.5, 1.0, {{"noise_scale", 64.0}, {"noise_scale.fc", 32.0}}});  // of epochs and layers: no columns for them
   log.write({MetricKind::kVal, 60, 0.6, 2.0, {{"top5", 0.9}, {"unknown", 3.0}}});
   log.flush();
   const std::vector<std::string> lines = file_lines(path("metrics.csv"));
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_THAT(lines[0], StartsWith("step,epoch,kind,t,loss,top1,top5,lr,"));
-  EXPECT_EQ(lines[1], "50,0.5,train,1700000050.500,2.25,0.5,,0.1,,,,,,,");
-  EXPECT_EQ(lines[2], "60,0.6,val,2.000,,,0.9,,,,,,,,");
-  for (const std::string& line : lines) EXPECT_EQ(std::count(line.begin(), line.end(), ','), 14) << line;
+  EXPECT_EQ(lines[1], "50,0.5,train,1700000050.500,2.25,0.5,,0.1,,,,,,,,,");
+  EXPECT_EQ(lines[2], "60,0.6,val,2.000,,,0.9,,,,,,,,,,");
+  for (const std::string& line : lines) EXPECT_EQ(std::count(line.begin(), line.end(), ','), 16) << line;
 }
 
 TEST_F(MetricsTest, NothingReachesTheFileBeforeFlush) {

@@ -121,6 +121,26 @@ void set_formula_weights(Model& model) {
   }
 }
 
+void set_fan_in_weights(Model& model) {
+  const auto affine = [](Tensor& value, std::uint64_t stream, double offset, double scale) {
+    const Tensor drawn = formula_tensor(stream, value.shape());
+    for (std::size_t i = 0; i < drawn.host<double>().size(); ++i) {
+      const double number = offset + scale * drawn.host<double>()[i];
+      value.dtype() == DType::kF64 ? void(value.host<double>()[i] = number) : void(value.host<float>()[i] = static_cast<float>(number));
+    }
+  };
+  for (Parameter* parameter : model.parameters()) {
+    const Shape& shape = parameter->value.shape();
+    const bool weight = shape.rank() > 1, scale = parameter->kind == ParameterKind::kNormScale;
+    const double size = weight ? std::sqrt(6.0 * static_cast<double>(shape[0]) / static_cast<double>(shape.numel())) : scale ? 0.25 : 0.125;
+    affine(parameter->value, kParameters + static_cast<std::uint64_t>(parameter->id), scale ? 1 : 0, size);
+  }
+  for (Buffer* buffer : model.buffers()) {  // in pairs: mean, variance
+    const auto pair = static_cast<std::uint64_t>(buffer->id / 2);
+    buffer->id % 2 == 0 ? affine(buffer->value, kMeans + pair, 0.0, 0.125) : affine(buffer->value, kVariances + pair, 1.0, 0.5);
+  }
+}
+
 Tensor formula_images(int step, const Shape& shape) { return formula_tensor(kImages + static_cast<std::uint64_t>(step), shape); }
 
 Tensor formula_labels(int step, std::int64_t count, int classes) {

@@ -51,6 +51,9 @@ double formula_signed(std::uint64_t stream, std::uint64_t index);       // [-1, 
 // f64, by row-major index in the logical shape.
 Tensor formula_tensor(std::uint64_t stream, const Shape& shape);
 void set_formula_weights(Model& model);  // f64 models
+// The same numbers, with weights scaled by their fan-in, as in tests/golden/networks: what keeps the activations' size in every network,
+// also with depthwise convolutions. Any model.
+void set_fan_in_weights(Model& model);
 Tensor formula_images(int step, const Shape& shape);  // f64
 Tensor formula_labels(int step, std::int64_t count, int classes);
 

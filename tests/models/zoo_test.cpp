@@ -5,8 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <sstream>
 
@@ -156,8 +158,11 @@ TEST(Zoo, EveryNetworkIsBuiltAndDescribed) {
   for (const ZooEntry& entry : zoo()) {
     EXPECT_TRUE(names.insert(entry.name).second) << entry.name;
     EXPECT_FALSE(entry.about.empty());
-    const auto model = make_model({.name = std::string(entry.name), .classes = 7, .channels = 1, .base_width = 4});
-    EXPECT_EQ(model->layers({2, 1, 32, 32}).back().output, Shape({2, 7})) << entry.name;
+    ModelOptions options{.name = std::string(entry.name), .classes = 7, .channels = 1, .height = entry.side, .width = entry.side};
+    if ((entry.choices & kChoiceBaseWidth) != 0) options.base_width = 6;  // not every network's channels divide well
+    if ((entry.choices & kChoiceWidthMultiplier) != 0) options.width_multiplier = 0.3;
+    const auto model = make_model(options);
+    EXPECT_EQ(model->layers({2, 1, entry.side, entry.side}).back().output, Shape({2, 7})) << entry.name;
   }
 }
 
@@ -168,6 +173,84 @@ TEST(Zoo, UnknownNameSuggestsAndLists) {
   EXPECT_THAT(error_of({.name = "transformer"}), AllOf(HasSubstr("resnet50"), Not(HasSubstr("did you mean"))));
 }
 
+// One option for each choice.
+ModelOptions asking(NetworkChoice choice) {
+  switch (choice) {
+    case kChoiceVariant: return {.v1 = true};
+    case kChoiceStem: return {.stem = Stem::kSmall};
+    case kChoiceZeroGamma: return {.zero_gamma = true};
+    case kChoiceBaseWidth: return {.base_width = 8};
+    case kChoiceDropout: return {.dropout = 0.1};
+    case kChoiceWidthMultiplier: return {.width_multiplier = 0.5};
+  }
+  return {};
+}
+
+TEST(Zoo, ChoicesThatANetworkDoesNotHaveAreRefusedAndOthersChangeIt) {
+  const std::map<NetworkChoice, std::string> fields{{kChoiceVariant, "model.variant"},     {kChoiceStem, "model.stem"},
+                                                  {kChoiceZeroGamma, "model.zero_gamma"}, {kChoiceBaseWidth, "model.base_width"},
+                                                  {kChoiceDropout, "model.dropout"},      {kChoiceWidthMultiplier, "model.width_multiplier"}};
+  for (const ZooEntry& entry : zoo())
+    for (const auto& [choice, field] : fields) {
+      ModelOptions options = asking(choice);
+      options.name = entry.name;
+      options.height = options.width = entry.side;
+      if ((entry.choices & choice) != 0)
+        EXPECT_NO_THROW(make_model(options)) << entry.name << " " << field;
+      else
+        EXPECT_THAT(error_of(options), AllOf(HasSubstr(field + ": "), HasSubstr(std::string(entry.name) + " has no such choice")));
+    }
+  EXPECT_THAT(error_of({.name = "vgg16", .zero_gamma = true}), HasSubstr("networks that have it: resnet18, resnet34"));
+}
+
+TEST(Zoo, SmallStemsKeepASmallImageLarge) {
+  const std::map<std::string, std::string> last{{"googlenet", "inception5b"},
+                                                {"densenet121", "features.norm5"},
+                                                {"mobilenet_v1", "features.13.conv.1.0"},
+                                                {"mobilenet_v2", "features.18.0"},
+                                                {"shufflenet_v1_g3", "stage4.3.conv3"}};
+  for (const auto& [name, layer] : last) {
+    const auto model = make_model({.name = name, .stem = Stem::kSmall});
+    const Shape end = output_of(*model, {1, 3, 32, 32}, layer);
+    EXPECT_EQ(end[2], name == "googlenet" ? 8 : 4) << name;
+  }
+}
+
+TEST(Zoo, ImagesTooSmallForANetworkAreSaidWithWhatItWasPublishedFor) {
+  EXPECT_THAT(error_of({.name = "alexnet", .height = 32, .width = 32}),
+              AllOf(HasSubstr("layer features."), HasSubstr("alexnet on images of 32x32"), HasSubstr("224x224")));
+  EXPECT_THAT(error_of({.name = "inception_v3", .height = 74, .width = 80}), AllOf(HasSubstr("images of 74x80"), HasSubstr("299x299")));
+  EXPECT_EQ(error_of({.name = "inception_v3", .height = 75, .width = 75}), "no error");
+  EXPECT_EQ(error_of({.name = "vgg16", .height = 32, .width = 40}), "no error");
+}
+
+// As docs/networks.md says.
+TEST(Zoo, TheSmallestImagesAreAsDocumented) {
+  const std::map<std::string, int> smallest{{"alexnet", 63},      {"alexnet_grouped", 67}, {"vgg11", 32},         {"vgg19_bn", 32},     {"googlenet", 15},
+                                            {"inception_v3", 75}, {"squeezenet1_0", 21},   {"squeezenet1_1", 17}, {"densenet121", 29}};
+  for (const ZooEntry& entry : zoo()) {
+    const std::string name(entry.name);
+    const auto found = smallest.find(name);
+    const int side = found != smallest.end() ? found->second : name.starts_with("vgg") ? 32 : 1;
+    EXPECT_EQ(error_of({.name = name, .height = side, .width = side}), "no error") << name;
+    if (side == 1) continue;
+    EXPECT_NE(error_of({.name = name, .height = side - 1, .width = side}), "no error") << name;
+  }
+}
+
+TEST(Zoo, BatchNormsEpsIsTheNetworksUnlessGiven) {
+  const auto images = formula_images(0, {2, 3, 16, 16});
+  const auto logits = [&](std::optional<double> eps) {
+    const auto model =
+        make_model({.name = "googlenet", .classes = 3, .height = 16, .width = 16, .base_width = 8, .bn_eps = eps, .dtype = DType::kF64});
+    set_fan_in_weights(*model);
+    const Tensor y = Shard(*model).logits(images, false);
+    return std::vector<double>(y.host<double>().begin(), y.host<double>().end());
+  };
+  EXPECT_EQ(logits({}), logits(1e-3));
+  EXPECT_NE(logits({}), logits(1e-5));
+}
+
 TEST(Zoo, OptionsOutOfRangeAreNamed) {
   EXPECT_THAT(error_of({.classes = 0}), HasSubstr("model.classes: got 0"));
   EXPECT_THAT(error_of({.channels = 0}), HasSubstr("input channels: got 0"));
@@ -175,6 +258,12 @@ TEST(Zoo, OptionsOutOfRangeAreNamed) {
   EXPECT_THAT(error_of({.base_width = -4}), HasSubstr("model.base_width: got -4"));
   EXPECT_THAT(error_of({.bn_eps = 0}), HasSubstr("model.batch_norm.eps"));
   EXPECT_THAT(error_of({.bn_momentum = 1.5}), HasSubstr("model.batch_norm.momentum"));
+  EXPECT_THAT(error_of({.name = "vgg16", .dropout = 1}), HasSubstr("model.dropout: got 1"));
+  EXPECT_THAT(error_of({.name = "vgg16", .dropout = NAN}), HasSubstr("model.dropout: got nan"));
+  EXPECT_THAT(error_of({.name = "mobilenet_v2", .width_multiplier = 0}), HasSubstr("model.width_multiplier: got 0"));
+  EXPECT_THAT(error_of({.name = "mobilenet_v2", .width_multiplier = 17}), HasSubstr("model.width_multiplier: got 17"));
+  EXPECT_THAT(error_of({.name = "shufflenet_v1_g3", .width_multiplier = 0.01}), HasSubstr("model.width_multiplier: got 0.01"));
+  EXPECT_EQ(error_of({.name = "mobilenet_v1", .width_multiplier = 0.001}), "no error");
   EXPECT_THAT(error_of({.dtype = DType::kBF16}), HasSubstr("got bf16, want f32 or f64"));
 }
 

@@ -129,6 +129,37 @@ class MutantKernels final : public Kernels {
     result("dropout", y, mode, [&](View out, GradMode m) { inner_.dropout(s, x, p, k, out, m); });
   }
 
+  void activation_forward(Stream s, ConstView x, const Activation& function, View y) override { inner_.activation_forward(s, x, function, y); }
+  void activation_backward(Stream s, ConstView dy, ConstView kept, const Activation& function, View dx, GradMode mode) override {
+    if (hits("activation_backward", "slope 1")) return inner_.accumulate(s, copy(dy), dx, mode);
+    Activation f = function;
+    if (hits("activation_backward", "one limit moved")) f.a += 0.2;
+    if (hits("activation_backward", "other limit moved")) f.b -= 0.2;
+    if (hits("activation_backward", "slope of tanh")) f.kind = Activation::Kind::kTanh;
+    if (hits("activation_backward", "slope of sigmoid")) f.kind = Activation::Kind::kSigmoid;
+    result("activation_backward", dx, mode, [&](View out, GradMode m) { inner_.activation_backward(s, dy, kept, f, out, m); });
+  }
+  void response_norm_forward(Stream s, ConstView x, const ResponseNorm& p, View y) override { inner_.response_norm_forward(s, x, p, y); }
+  void response_norm_backward(Stream s, ConstView dy, ConstView x, const ResponseNorm& p, View dx, GradMode mode) override {
+    ResponseNorm q = p;
+    if (hits("response_norm_backward", "neighbours ignored")) q.size = 1;
+    if (hits("response_norm_backward", "window of one more")) ++q.size;
+    q.alpha = p.alpha / p.size * q.size;  // the same factor as before
+    if (hits("response_norm_backward", "scale taken for constant")) q.alpha = 0;
+    if (hits("response_norm_backward", "alpha not divided")) q.alpha = p.alpha * p.size;
+    result("response_norm_backward", dx, mode, [&](View out, GradMode m) { inner_.response_norm_backward(s, dy, x, q, out, m); });
+  }
+  // Also spoils the forward pass, whose results no gradient depends on.
+  void shuffle_channels(Stream s, ConstView src, int groups, View dst, GradMode mode) override {
+    if (hits("shuffle_channels", "not the inverse")) groups = static_cast<int>(src.shape[1] / groups);
+    result("shuffle_channels", dst, mode, [&](View out, GradMode m) { inner_.shuffle_channels(s, src, groups, out, m); });
+  }
+  void shift_channels(Stream s, ConstView src, const ChannelShift& shift, View dst, GradMode mode) override {
+    if (!shift.inverse) return inner_.shift_channels(s, src, shift, dst, mode);
+    const ChannelShift used{.kernel = shift.kernel, .inverse = !hits("shift_channels", "not the inverse")};
+    result("shift_channels", dst, mode, [&](View out, GradMode m) { inner_.shift_channels(s, src, used, out, m); });
+  }
+
   void max_pool_forward(Stream s, ConstView x, const Pool2dParams& p, View y, View indices) override {
     inner_.max_pool_forward(s, x, p, y, indices);
   }
@@ -140,6 +171,10 @@ class MutantKernels final : public Kernels {
   void avg_pool_backward(Stream s, ConstView dy, const Pool2dParams& p, View dx, GradMode mode) override {
     const Pool2dParams q = pool_params("avg_pool_backward", p);
     result("avg_pool_backward", dx, mode, [&](View out, GradMode m) { inner_.avg_pool_backward(s, dy, q, out, m); });
+  }
+  void adaptive_avg_pool_forward(Stream s, ConstView x, View y) override { inner_.adaptive_avg_pool_forward(s, x, y); }
+  void adaptive_avg_pool_backward(Stream s, ConstView dy, View dx, GradMode mode) override {
+    result("adaptive_avg_pool_backward", dx, mode, [&](View out, GradMode m) { inner_.adaptive_avg_pool_backward(s, dy, out, m); });
   }
   void global_avg_pool_forward(Stream s, ConstView x, View y) override { inner_.global_avg_pool_forward(s, x, y); }
   void global_avg_pool_backward(Stream s, ConstView dy, View dx, GradMode mode) override {
@@ -254,6 +289,23 @@ std::vector<Mutant> all_mutants() {
   add("norm_conv2d", "accumulate", results);
   add("relu", "relu_backward", results);
   add("relu", "relu_backward", {"no mask"});
+  for (const char* op : {"leaky_relu", "tanh", "sigmoid", "threshold", "clamp"}) {
+    add(op, "activation_backward", results);
+    add(op, "activation_backward", {"slope 1"});
+  }
+  for (const char* op : {"leaky_relu", "threshold", "clamp"}) add(op, "activation_backward", {"one limit moved"});
+  add("clamp", "activation_backward", {"other limit moved"});
+  add("sigmoid", "activation_backward", {"slope of tanh"});
+  add("tanh", "activation_backward", {"slope of sigmoid"});
+  add("response_norm", "response_norm_backward", results);
+  add("response_norm", "response_norm_backward",
+      {"neighbours ignored", "window of one more", "scale taken for constant", "alpha not divided"});
+  for (const char* op : {"shuffle_channels", "shift_channels"}) {
+    add(op, op, results);
+    add(op, op, {"not the inverse"});
+  }
+  add("flatten_chw", "shuffle_channels", results);
+  add("adaptive_avg_pool", "adaptive_avg_pool_backward", results);
   add("add", "accumulate", results);
   add("max_pool", "max_pool_backward", results);
   add("max_pool", "max_pool_backward", {"pad height off by one", "pad width off by one", "stride 1"});

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs ONNX files in onnxruntime and compares: check_onnx.py OURS.safetensors FILE.onnx...
+"""Runs ONNX files in onnxruntime and compares: check_onnx.py (OURS.safetensors FILE.onnx...)...
 
-OURS holds "input" and "logits", as `lockstep infer --logits` writes them. Each file must pass the ONNX checker, its batch must be
+OURS holds "input" and "logits", as `lockstep infer --logits` writes them; the files after it are compared with it. Each must pass the ONNX checker, its batch must be
 of any size, and its logits must be ours to 1e-4 of the largest, in one batch and image by image. Prints the worst.
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -30,11 +30,14 @@ def check(path: str, images: np.ndarray, logits: np.ndarray) -> float:
     return worst
 
 
-def main(ours: str, *paths: str) -> None:
-    tensors = load_file(ours)
-    assert np.ptp(tensors["logits"]) > 0, "the logits say nothing"
+def main(*paths: str) -> None:
+    tensors = {}
     for path in paths:
-        print(f"{path}: worst {check(path, tensors['input'], tensors['logits']):.2e}")
+        if path.endswith(".safetensors"):
+            tensors = load_file(path)
+            assert np.ptp(tensors["logits"]) > 0, f"{path}: the logits say nothing"
+        else:
+            print(f"{path}: worst {check(path, tensors['input'], tensors['logits']):.2e}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ TEST(Commands, AnUnknownCommandGetsASuggestionAndTheList) {
   EXPECT_THAT(far.err, Not(HasSubstr("did you mean")));
   for (const CommandResult& result : {near, far, run(lockstep({}))}) {
     EXPECT_EQ(result.exit_code, 64);
-    EXPECT_THAT(result.err, HasSubstr("The commands: train, eval, infer, export, bench, inspect, data, config, version, help."));
+    EXPECT_THAT(result.err, HasSubstr("The commands: train, eval, infer, export, bench, analyze, plan, tune, report, inspect, data, config, version, help."));
   }
   const CommandResult option = run(lockstep({"train", tiny(), "--max-step", "3"}));
   EXPECT_EQ(option.exit_code, 64);
@@ -49,6 +49,14 @@ TEST(Commands, HelpExplainsAFieldOfTheConfig) {
   EXPECT_THAT(expect_ok(run(lockstep({"help", "config"}))).out, HasSubstr("schedule"));
   EXPECT_THAT(expect_ok(run(lockstep({"help", "config", "optimizer.momentum"}))).out, HasSubstr("0.9"));
   EXPECT_EQ(run(lockstep({"help", "config", "optimizer.momentun"})).exit_code, 64);
+}
+
+TEST(Commands, HelpListsTheNetworks) {
+  const std::string text = expect_ok(run(lockstep({"help", "networks"}))).out;
+  EXPECT_THAT(text, ::testing::ContainsRegex("resnet50 +25557032 +224x224 .*variant stem zero_gamma base_width\n"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("inception_v3 +23834568 +299x299 .*base_width dropout\n"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("resnet20 +272474 +32x32"));
+  EXPECT_EQ(run(lockstep({"help", "network"})).exit_code, 64);
 }
 
 TEST(Commands, ConfigPrintsEveryValueWithItsOrigin) {
@@ -70,7 +78,8 @@ TEST(Commands, ConfigPrintsEveryValueWithItsOrigin) {
 }
 
 TEST(Commands, EveryConfigThatWeShipIsValid) {
-  for (const auto& entry : fs::directory_iterator(source_dir() / "configs")) expect_ok(run(lockstep({"config", entry.path().string(), "--data", "/somewhere"})));
+  for (const auto& entry : fs::directory_iterator(source_dir() / "configs"))
+    if (entry.is_regular_file()) expect_ok(run(lockstep({"config", entry.path().string(), "--data", "/somewhere"})));
 }
 
 TEST(Commands, TrainThenEvalThenInspect) {

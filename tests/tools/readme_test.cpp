@@ -87,6 +87,13 @@ TEST(Readme, EveryCommandOfTheGpuPageWorks) {
   expect_commands_work(source_dir() / "docs/gpu.md", 10);
 }
 
+TEST(Readme, EveryCommandOfThePlanningPagesWorks) {
+  if (lockstep_binary() != (source_dir() / "build/cpu/lockstep").string()) GTEST_SKIP() << "the pages are about build/cpu";
+  expect_commands_work(source_dir() / "docs/analyze.md", 7);
+  expect_commands_work(source_dir() / "docs/plan.md", 5);
+  expect_commands_work(source_dir() / "docs/tune.md", 1);
+}
+
 TEST(Readme, LinksLeadSomewhere) {
   const std::string text = read_file(source_dir() / "README.md");
   int links = 0;

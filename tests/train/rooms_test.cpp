@@ -23,7 +23,11 @@ const std::map<std::string, std::set<std::string>> kMayUse{
     {"distributed", {"core", "distributed"}},
     {"data", {"core", "data"}},
     {"train", {"core", "ops", "cpu", "cuda", "models", "distributed", "data", "train", "proto"}},
-    {"tools", {"core", "ops", "cpu", "cuda", "models", "distributed", "data", "train", "tools", "proto"}},
+    {"charts", {"core", "charts"}},
+    {"planning", {"core", "ops", "cpu", "cuda", "models", "distributed", "data", "train", "charts", "planning", "proto"}},
+    {"sweep", {"core", "ops", "models", "distributed", "data", "train", "charts", "planning", "sweep", "proto"}},
+    {"report", {"core", "train", "charts", "planning", "sweep", "report", "proto"}},
+    {"tools", {"core", "ops", "cpu", "cuda", "models", "distributed", "data", "train", "charts", "planning", "sweep", "report", "tools", "proto"}},
     {"tests/emulated", {"core", "ops", "cpu", "cuda", "distributed", "tests"}},
 };
 // Libraries that only one room may know.

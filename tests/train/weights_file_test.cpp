@@ -134,6 +134,48 @@ TEST_F(WeightsFile, APrefixOfAllNamesAndCountersDoNotMatter) {
   }
 }
 
+TEST_F(WeightsFile, PartsThatANetworkLeavesOutArePassedOverAndNamed) {
+  const ModelOptions options{.name = "googlenet", .classes = 4, .height = 32, .width = 32, .base_width = 8};
+  const auto saved = make_model(options), loaded = make_model(options);
+  saved->initialise(1);
+  const auto with = [&](const std::string& prefix, const std::string& extra) {
+    write(*saved, [&](std::vector<NamedTensor>& tensors) {
+      tensors.push_back({"aux1.fc1.weight", Tensor::zeros({2, 3}, DType::kF32)});
+      tensors.push_back({"aux2.conv.bn.num_batches_tracked", Tensor::zeros({}, DType::kI64)});
+      tensors.push_back({extra, Tensor::zeros({1}, DType::kF32)});
+      for (NamedTensor& each : tensors) each.name = prefix + each.name;
+    });
+  };
+  with("module.", "aux2.fc2.bias");
+  loaded->initialise(2);
+  const std::string note = load_weights(path(), *loaded);
+  EXPECT_THAT(note, HasSubstr("3 tensors of aux1.*, aux2.* are passed over"));
+  EXPECT_TRUE(equal(*saved, *loaded));
+  with("", "aux3.fc2.bias");
+  EXPECT_THAT(refusal(*loaded), HasSubstr("not of this model (1): aux3.fc2.bias"));
+  write(*saved);
+  EXPECT_EQ(load_weights(path(), *loaded), "");
+}
+
+TEST_F(WeightsFile, OlderNamesOfDenseNetAreUnderstood) {
+  const ModelOptions options{.name = "densenet121", .classes = 4, .height = 32, .width = 32, .base_width = 4};
+  const auto saved = make_model(options), loaded = make_model(options);
+  saved->initialise(1);
+  loaded->initialise(2);
+  int renamed = 0;
+  write(*saved, [&](std::vector<NamedTensor>& tensors) {
+    for (NamedTensor& each : tensors)
+      for (const std::string part : {".norm", ".conv"})
+        if (const std::size_t at = each.name.find(part, each.name.find("denselayer")); at != std::string::npos) {
+          each.name.insert(at + part.size(), 1, '.');  // denselayer1.norm.1.weight
+          ++renamed;
+        }
+  });
+  EXPECT_EQ(renamed, 58 * 2 * 5);  // layers, pairs, and what a batch norm and its convolution hold
+  EXPECT_EQ(load_weights(path(), *loaded), "");
+  EXPECT_TRUE(equal(*saved, *loaded));
+}
+
 TEST_F(WeightsFile, OneMessageListsAllThatDoesNotFit) {
   const auto target = model(2);
   write(*model(1), [](std::vector<NamedTensor>& tensors) {

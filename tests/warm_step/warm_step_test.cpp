@@ -77,6 +77,27 @@ TEST(WarmStep, InBF16AsksForNothing) {
   expect_quiet_steps(options, 1);
 }
 
+// Between them they have every layer and block that there is.
+TEST(WarmStep, OfOtherNetworksAsksForNothing) {
+  struct Case {
+    const char* model;
+    int size, base_width;
+    const char* dtype;
+  };
+  const Case cases[] = {{"alexnet_grouped", 67, 8, "f32"}, {"inception_v3", 75, 4, "f32"},      {"shiftnet_a", 32, 8, "f32"},
+                        {"squeezenet1_1", 32, 8, "bf16"},  {"shufflenet_v1_g3", 32, 0, "bf16"}, {"mobilenet_v2", 32, 0, "bf16"}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.model);
+    BenchOptions options = small_resnet();
+    options.model = c.model;
+    options.batch = 2;
+    options.size = c.size;
+    options.base_width = c.base_width;
+    options.dtype = c.dtype;
+    expect_quiet_steps(options, 1);
+  }
+}
+
 TEST(WarmStep, OfTwoRanksThatAccumulateAsksForNothing) {
   BenchOptions options = small_resnet();
   options.accumulate = 2;

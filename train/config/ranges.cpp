@@ -14,6 +14,8 @@ constexpr Range kRanges[] = {
     {"threads_per_rank", 1, 1024},
     {"model.classes", 0, 1e7},
     {"model.base_width", 0, 4096},
+    {"model.dropout", -1, 1},
+    {"model.width_multiplier", 0, 16, true},
     {"model.batch_norm.momentum", 0, 1},
     {"model.batch_norm.eps", 0, 1, true},
     {"model.batch_norm.group_shards", 0, kInf},

@@ -15,9 +15,8 @@ namespace lockstep::metrics_detail {
 namespace {
 
 constexpr const char* kHeader =
-    "step,epoch,kind,t,loss,top1,top5,lr,grad_norm,grad_noise_scale,images_per_sec,input_wait_frac,allreduce_exposed_"
-    "ms,"
-    "host_peak_gb,gpu_peak_gb";
+    "step,epoch,kind,t,loss,top1,top5,lr,grad_norm,noise_scale,gradient_norm2,gradient_variance,images_per_sec,input_wait_frac,"
+    "allreduce_exposed_ms,host_peak_gb,gpu_peak_gb";
 
 std::vector<std::string> split(const std::string& line) {
   std::vector<std::string> cells;

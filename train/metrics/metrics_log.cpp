@@ -20,6 +20,8 @@ std::string_view metric_kind_name(MetricKind kind) {
     case MetricKind::kWarn: return "warn";
     case MetricKind::kPerf: return "perf";
     case MetricKind::kInput: return "input";
+    case MetricKind::kNoise: return "noise";
+    case MetricKind::kEnergy: return "energy";
   }
   return "";
 }

@@ -12,11 +12,13 @@ struct Tag {
   const char* key;
   const char* tag;
 };
-// Values with a tag of their own; the others are "<kind>/<key>".
+// Values of steps with a tag of their own; the others are "<kind>/<key>".
 constexpr Tag kTags[] = {
     {"lr", "lr"},
     {"grad_norm", "grad/norm"},
-    {"grad_noise_scale", "grad/noise_scale"},
+    {"noise_scale", "grad/noise_scale"},
+    {"gradient_norm2", "grad/norm2"},
+    {"gradient_variance", "grad/variance"},
     {"gpu_peak_gb", "mem/gpu_peak_gb"},
     {"host_peak_gb", "mem/host_peak_gb"},
 };
@@ -48,7 +50,7 @@ class TensorboardSink : public Sink {
 
 std::string tensorboard_tag(MetricKind kind, const std::string& key) {
   for (const Tag& tag : kTags) {
-    if (key == tag.key) return tag.tag;
+    if (key == tag.key && kind != MetricKind::kNoise) return tag.tag;
   }
   return std::string(metric_kind_name(kind)) + "/" + key;
 }

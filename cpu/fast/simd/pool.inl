@@ -137,9 +137,12 @@ void max_pool_backward(const Pool& a, const T* dy, const std::uint8_t* indices, 
   }
 }
 
-// 1 / the number of elements that window (p, q) averages over.
+// 1 / the number of elements that window (p, q) averages over. One that is cut off beyond the padding has fewer.
 inline float inverse_count(const Pool& a, std::int64_t p, std::int64_t q) {
-  if (a.count_include_pad) return 1.0f / static_cast<float>(a.kernel_h * a.kernel_w);
+  if (a.count_include_pad) {
+    const std::int64_t rows_left = a.h + 2 * a.pad_h - p * a.stride_h, columns_left = a.w + 2 * a.pad_w - q * a.stride_w;
+    return 1.0f / static_cast<float>(smaller(a.kernel_h, rows_left) * smaller(a.kernel_w, columns_left));
+  }
   const Range rows = taps_inside(p * a.stride_h - a.pad_h, a.kernel_h, a.h);
   const Range columns = taps_inside(q * a.stride_w - a.pad_w, a.kernel_w, a.w);
   return 1.0f / static_cast<float>((rows.end - rows.begin) * (columns.end - columns.begin));
@@ -165,6 +168,8 @@ void avg_pool(const Pool& a, const T* x, T* y, std::int64_t begin, std::int64_t 
 
 template <class T>
 void avg_pool_backward(const Pool& a, const T* dy, T* dx, std::int64_t begin, std::int64_t end, bool accumulate) {
+  const bool cut_off = (a.p - 1) * a.stride_h + a.kernel_h > a.h + 2 * a.pad_h || (a.q - 1) * a.stride_w + a.kernel_w > a.w + 2 * a.pad_w;
+  const bool all_whole = a.count_include_pad && !cut_off;
   const float whole_window = 1.0f / static_cast<float>(a.kernel_h * a.kernel_w);
   for (std::int64_t row = begin; row < end; ++row) {
     const Sweep rows(a.kernel_h, a.stride_h, a.pad_h, a.p, row % a.h);
@@ -175,11 +180,58 @@ void avg_pool_backward(const Pool& a, const T* dy, T* dx, std::int64_t begin, st
         Unit<T> total{};
         for (std::int64_t p = rows.windows().begin; p < rows.windows().end; ++p)
           for (std::int64_t q = columns.windows().begin; q < columns.windows().end; ++q) {
-            const float weight = a.count_include_pad ? whole_window : inverse_count(a, p, q);
+            const float weight = all_whole ? whole_window : inverse_count(a, p, q);
             const Unit<T> g = get(dy + ((image * a.p + p) * a.q + q) * a.c + c, span);
             total = each<T>([&](vf sum, vf v) { return sum + v * weight; }, total, g);
           }
         put(dx + (row * a.w + column) * a.c + c, total, span, accumulate);
       });
+  }
+}
+
+// The pixels [begin, end) that window i of `windows` covers, in adaptive pooling; also, with the roles changed, the windows that
+// cover pixel i: p H / P < h + 1 and (p + 1) H / P > h are h P / H < p + 1 and (h + 1) P / H > p.
+inline Range share_of(std::int64_t i, std::int64_t windows, std::int64_t pixels) {
+  return {i * pixels / windows, ((i + 1) * pixels + windows - 1) / windows};
+}
+
+template <class T>
+void adaptive_pool(const Pool& a, const T* x, T* y, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t row = begin; row < end; ++row) {
+    const Range rows = share_of(row % a.p, a.p, a.h);
+    const T* image = x + row / a.p * a.h * a.w * a.c;
+    for (std::int64_t q = 0; q < a.q; ++q) {
+      const Range columns = share_of(q, a.q, a.w);
+      const float inverse = 1.0f / static_cast<float>((rows.end - rows.begin) * (columns.end - columns.begin));
+      for_units<T>(a.c, [&](std::int64_t c, auto span) {
+        Unit<T> total{};
+        for (std::int64_t h = rows.begin; h < rows.end; ++h)
+          for (std::int64_t w = columns.begin; w < columns.end; ++w)
+            total = each<T>([](vf p, vf v) { return p + v; }, total, get(image + (h * a.w + w) * a.c + c, span));
+        put(y + (row * a.q + q) * a.c + c, each<T>([&](vf v) { return v * inverse; }, total), span);
+      });
+    }
+  }
+}
+
+template <class T>
+void adaptive_pool_backward(const Pool& a, const T* dy, T* dx, std::int64_t begin, std::int64_t end, bool accumulate) {
+  const auto size = [](Range range) { return range.end - range.begin; };
+  for (std::int64_t row = begin; row < end; ++row) {
+    const Range rows = share_of(row % a.h, a.h, a.p);
+    const T* gradients = dy + row / a.h * a.p * a.q * a.c;
+    for (std::int64_t column = 0; column < a.w; ++column) {
+      const Range columns = share_of(column, a.w, a.q);
+      for_units<T>(a.c, [&](std::int64_t c, auto span) {
+        Unit<T> total{};
+        for (std::int64_t p = rows.begin; p < rows.end; ++p)
+          for (std::int64_t q = columns.begin; q < columns.end; ++q) {
+            const float weight = 1.0f / static_cast<float>(size(share_of(p, a.p, a.h)) * size(share_of(q, a.q, a.w)));
+            const Unit<T> g = get(gradients + (p * a.q + q) * a.c + c, span);
+            total = each<T>([&](vf sum, vf v) { return sum + v * weight; }, total, g);
+          }
+        put(dx + (row * a.w + column) * a.c + c, total, span, accumulate);
+      });
+    }
   }
 }

@@ -70,6 +70,41 @@ struct Pool {
   bool count_include_pad;
 };
 
+// ops/kernels.h's Activation, its settings rounded to the elements' dtype.
+struct Activation {
+  enum class Kind : std::uint8_t { kLeakyRelu, kTanh, kSigmoid, kThreshold, kClamp };
+  Kind kind;
+  float a, b;
+};
+
+// s_c = k + alpha * sum of x^2 over channels c - before ... c + after; y_c = x_c s_c^-beta. `line`: floats of a line of scratch.
+struct ResponseNorm {
+  std::int64_t channels, before, after, line;
+  float k, alpha, beta;
+};
+
+// y = [bias +] x * filter, every channel with its own; `at` has the geometry. Tables hold one number per channel, `width` (a multiple
+// of 32) apart and in units' order: filter is kernel_h * kernel_w of them, in the order r, s.
+template <class T>
+struct Depthwise {
+  Pool at;
+  std::int64_t width;
+  const T* x;
+  const float *filter, *bias;  // bias may be null
+  T* y;
+  bool accumulate;
+};
+
+// sums: kernel_h * kernel_w rows of `width` doubles, channels in their own order; set, not added. scratch: as many floats.
+template <class T>
+struct DepthwiseFilter {
+  Pool at;
+  std::int64_t width;
+  const T *x, *dy;
+  double* sums;
+  float* scratch;
+};
+
 struct Sgd {
   float momentum, grad_scale, weight_decay, lr;
   bool nesterov;
@@ -141,12 +176,27 @@ struct TypedKernels {
   void (*normalise)(const std::uint8_t* x, const float* scale, const float* shift, T* y, std::int64_t n,
                     std::int64_t period);
   void (*copy_rows)(const CopyRows<T>&);
+  void (*activate)(const Activation&, const T* x, T* y, std::int64_t n);
+  void (*activate_backward)(const Activation&, const T* dy, const T* kept, T* dx, std::int64_t n, bool accumulate);
+  // --- channels of pixels [begin, end); scratch: 1 line, backward 3 ---
+  void (*response_norm)(const ResponseNorm&, const T* x, T* y, float* scratch, std::int64_t begin, std::int64_t end);
+  void (*response_norm_backward)(const ResponseNorm&, const T* dy, const T* x, T* dx, float* scratch, std::int64_t begin,
+                                 std::int64_t end, bool accumulate);
+  // Of each pixel's groups * each channels, g * each + j goes to j * groups + g.
+  void (*shuffle)(const T* src, T* dst, std::int64_t pixels, std::int64_t groups, std::int64_t each, bool accumulate);
   // --- pooling: rows [begin, end) of all (n * p) output rows, or all (n * h) input rows in the backward passes ---
   void (*max_pool)(const Pool&, const T* x, T* y, std::uint8_t* indices, std::int64_t begin, std::int64_t end);
   void (*max_pool_backward)(const Pool&, const T* dy, const std::uint8_t* indices, T* dx, std::int64_t begin,
                             std::int64_t end, bool accumulate);
   void (*avg_pool)(const Pool&, const T* x, T* y, std::int64_t begin, std::int64_t end);
   void (*avg_pool_backward)(const Pool&, const T* dy, T* dx, std::int64_t begin, std::int64_t end, bool accumulate);
+  // The same without a kernel: windows that share the pixels evenly (ops/kernels.h).
+  void (*adaptive_pool)(const Pool&, const T* x, T* y, std::int64_t begin, std::int64_t end);
+  void (*adaptive_pool_backward)(const Pool&, const T* dy, T* dx, std::int64_t begin, std::int64_t end, bool accumulate);
+  // --- depthwise convolution: rows of y; of dx (in a.y, dy in a.x); of dy ---
+  void (*depthwise)(const Depthwise<T>& a, std::int64_t begin, std::int64_t end);
+  void (*depthwise_backward)(const Depthwise<T>& a, std::int64_t begin, std::int64_t end);
+  void (*depthwise_filter)(const DepthwiseFilter<T>& a, std::int64_t begin, std::int64_t end);
   // row r of dst (rows, width) (+)= factor * src (width)
   void (*spread_row)(const T* src, float factor, T* dst, std::int64_t rows, std::int64_t width, bool accumulate);
 };

@@ -24,7 +24,13 @@ namespace {
 //
 #include "cpu/fast/simd/elementwise.inl"
 //
+#include "cpu/fast/simd/activation.inl"
+//
+#include "cpu/fast/simd/channels.inl"
+//
 #include "cpu/fast/simd/pool.inl"
+//
+#include "cpu/fast/simd/depthwise.inl"
 //
 #include "cpu/fast/simd/train.inl"
 
@@ -44,10 +50,20 @@ constexpr TypedKernels<T> typed_table() {
       .dropout = dropout<T>,
       .normalise = normalise<T>,
       .copy_rows = copy_rows<T>,
+      .activate = activate<T>,
+      .activate_backward = activate_backward<T>,
+      .response_norm = response_norm<T>,
+      .response_norm_backward = response_norm_backward<T>,
+      .shuffle = shuffle<T>,
       .max_pool = max_pool<T>,
       .max_pool_backward = max_pool_backward<T>,
       .avg_pool = avg_pool<T>,
       .avg_pool_backward = avg_pool_backward<T>,
+      .adaptive_pool = adaptive_pool<T>,
+      .adaptive_pool_backward = adaptive_pool_backward<T>,
+      .depthwise = depthwise<T>,
+      .depthwise_backward = depthwise_backward<T>,
+      .depthwise_filter = depthwise_filter<T>,
       .spread_row = spread_row<T>,
   };
 }

@@ -21,6 +21,14 @@ inline void store(double* p, vd v) { *reinterpret_cast<vd_mem*>(p) = v; }
 inline void store_bytes(std::uint8_t* p, vi v) { *reinterpret_cast<bytes_mem*>(p) = __builtin_convertvector(v, bytes_mem); }
 inline vf splat(float value) { return value - vf{}; }  // x - 0 is x, also for -0 and NaN
 inline vf rectified(vf v) { return v <= vf{} ? vf{} : v; }  // NaN stays NaN
+// GCC would rather read a value from memory again at each of its uses.
+inline void keep_in_register([[maybe_unused]] vf& value) {
+#if LOCKSTEP_SIMD_WIDTH == 16
+  asm("" : "+v"(value));
+#elif defined(__AVX2__)
+  asm("" : "+x"(value));
+#endif
+}
 inline std::int64_t whole(std::int64_t n) { return n / kW * kW; }
 inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
@@ -133,21 +141,56 @@ inline void transpose(vf* rows) {
   }
 }
 
-// e^x to about one ulp; 0 below -87.3, NaN for NaN. Only for x <= 0. Range reduction and polynomial after Cody & Waite.
-inline vf exp_nonpositive(vf x) {
-  const vi underflow = x < splat(-87.3f);
-  const vf clamped = underflow ? splat(-87.3f) : x;
+// e^x = (1 + fraction) * power, for |x| < 88; a NaN makes the fraction one. Range reduction and polynomial after Cody & Waite.
+struct Exponential {
+  vf fraction, power;
+};
+inline Exponential exponential(vf x) {
   const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const vf shifted = clamped * splat(1.44269504f) + magic;
+  const vf shifted = x * splat(1.44269504f) + magic;
   const vf k = shifted - magic;
-  const vf r = (clamped - k * splat(0.693359375f)) + k * splat(2.12194440e-4f);  // ln 2 in two parts
+  const vf r = (x - k * splat(0.693359375f)) + k * splat(2.12194440e-4f);  // ln 2 in two parts
   vf poly = splat(1.9875691500e-4f);
   poly = poly * r + splat(1.3981999507e-3f);
   poly = poly * r + splat(8.3334519073e-3f);
   poly = poly * r + splat(4.1665795894e-2f);
   poly = poly * r + splat(1.6666665459e-1f);
   poly = poly * r + splat(5.0000001201e-1f);
-  poly = poly * r * r + r + splat(1.0f);
   const vi exponent = (reinterpret_cast<vi>(shifted) - reinterpret_cast<vi>(magic) + 127) << 23;
-  return underflow ? vf{} : poly * reinterpret_cast<vf>(exponent);
+  return {poly * r * r + r, reinterpret_cast<vf>(exponent)};
+}
+
+// e^x to about one ulp; 0 below -87.3, NaN for NaN. Only for x <= 0.
+inline vf exp_nonpositive(vf x) {
+  const vi underflow = x < splat(-87.3f);
+  const Exponential e = exponential(underflow ? splat(-87.3f) : x);
+  return underflow ? vf{} : (e.fraction + splat(1.0f)) * e.power;
+}
+
+// e^x - 1 to a few ulp, also near 0. Only for x <= 0.
+inline vf expm1_nonpositive(vf x) {
+  const Exponential e = exponential(x < splat(-87.3f) ? splat(-87.3f) : x);
+  return e.fraction * e.power + (e.power - splat(1.0f));
+}
+
+// ln x for normal x > 0 to a few ulp: with x = m 2^e, m within sqrt(2) of 1, and z = (m - 1) / (m + 1),
+// ln m = 2 artanh z = 2 (z + z^3 / 3 + ...), whose next term is below 1e-9 of it.
+inline vf log_positive(vf x) {
+  const vi bits = reinterpret_cast<vi>(x), e = (bits - 0x3f3504f3) >> 23;  // 0x3f3504f3: sqrt(1/2)
+  const vf m = reinterpret_cast<vf>(bits - (e << 23));
+  const vf z = (m - splat(1.0f)) / (m + splat(1.0f)), zz = z * z;
+  const vf series = (((zz * splat(1.0f / 9) + splat(1.0f / 7)) * zz + splat(1.0f / 5)) * zz + splat(1.0f / 3)) * zz * z + z;
+  return __builtin_convertvector(e, vf) * splat(0.693147181f) + series * splat(2.0f);
+}
+
+// x^power for x > 0; overflow and underflow stop at e^88. Infinity and NaN give NaN.
+inline vf power_of(vf x, float power) {
+  const vf t = log_positive(x) * power;
+  const Exponential e = exponential(t < splat(-87.3f) ? splat(-87.3f) : t > splat(88.0f) ? splat(88.0f) : t);
+  return (e.fraction + splat(1.0f)) * e.power + (x - x);
+}
+
+inline vf magnitude(vf v) { return reinterpret_cast<vf>(reinterpret_cast<vu>(v) & 0x7fffffffu); }
+inline vf with_sign_of(vf v, vf sign) {
+  return reinterpret_cast<vf>((reinterpret_cast<vu>(v) & 0x7fffffffu) | (reinterpret_cast<vu>(sign) & 0x80000000u));
 }
