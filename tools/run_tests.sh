@@ -33,7 +33,7 @@ skip_preset() {
 }
 
 for preset in "${presets[@]}"; do
-  # The sanitizers run the fast tests, two programs at a time; nothing else of theirs is needed here.
+  # The sanitizers run the fast tests (the thread sanitizer those with threads), two programs at a time; nothing else of theirs is needed here.
   targets=()
   selection=()
   case $preset in
@@ -45,6 +45,10 @@ for preset in "${presets[@]}"; do
       fi
       targets=(cuda_checks)
       selection=(-L cuda -j 2)
+      ;;
+    tsan)
+      targets=(thread_tests)
+      selection=(-L threads -j 2)
       ;;
     *)
       targets=(fast_tests)
