@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/digits.h"
+
 namespace lockstep {
 namespace {
 
@@ -20,14 +22,6 @@ std::string short_exponent(std::string text) {
   if (text[digit] == '+' || negative) ++digit;
   while (digit + 1 < text.size() && text[digit] == '0') ++digit;
   return text.substr(0, e + 1) + (negative ? "-" : "") + text.substr(digit);
-}
-
-// "1234567.5" -> "1,234,567.5".
-std::string with_separators(std::string text) {
-  const std::size_t begin = text.starts_with('-') ? 1 : 0;
-  std::size_t at = std::min(text.find('.'), text.size());
-  while (at > begin + 3) text.insert(at -= 3, 1, ',');
-  return text;
 }
 
 std::string without_trailing_zeros(std::string text) {
@@ -52,10 +46,10 @@ std::string number_text(double value, int digits) {
   if (std::isinf(value)) return value > 0 ? "infinity" : "-infinity";
   if (value == 0) return "0";
   const double size = std::abs(value);
-  if (size == std::floor(size) && size < 1e12) return with_separators(fmt::format("{:.0f}", value));
+  if (size == std::floor(size) && size < 1e12) return grouped_digits(fmt::format("{:.0f}", value));
   if (size >= 1e9 || size < 1e-4) return scientific(value, digits);
   const int magnitude = static_cast<int>(std::floor(std::log10(size)));
-  return with_separators(without_trailing_zeros(fmt::format("{:.{}f}", value, std::clamp(digits - 1 - magnitude, 0, 12))));
+  return grouped_digits(without_trailing_zeros(fmt::format("{:.{}f}", value, std::clamp(digits - 1 - magnitude, 0, 12))));
 }
 
 std::string percent_text(double share, int decimals) {
@@ -94,8 +88,8 @@ std::string tick_text(double value, double step) {
     const int decimals = step > 0 ? decimals_of(step / unit) : 6;
     return without_trailing_zeros(fmt::format("{:.{}f}", value / unit, decimals)) + name;
   }
-  if (step <= 0) return with_separators(without_trailing_zeros(fmt::format("{:.8f}", value)));
-  return with_separators(fmt::format("{:.{}f}", value, decimals_of(step)));
+  if (step <= 0) return grouped_digits(without_trailing_zeros(fmt::format("{:.8f}", value)));
+  return grouped_digits(fmt::format("{:.{}f}", value, decimals_of(step)));
 }
 
 }  // namespace lockstep

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/digits.h"
 #include "distributed/shard_tree.h"
 #include "models/model.h"
 #include "proto/config.pb.h"
@@ -225,7 +226,7 @@ void NoiseScale::begin_epoch() {
 
 std::string NoiseScale::describe() const {
   const double critical = smoothed().critical_batch();
-  const std::string used = grouped_digits(plan_.batch);
+  const std::string used = grouped_digits(fmt::format("{:.0f}", plan_.batch));
   if (std::isnan(critical)) return fmt::format("critical batch not measurable yet: the gradient is small beside its noise (you use {})", used);
   return fmt::format("critical batch now ~ {} (you use {})", round_batch(critical), used);
 }
@@ -254,16 +255,10 @@ void NoiseScale::restore(const std::map<std::string, double>& accumulators) {
   visit(*this, [&](const std::string& name, double& value) { value = accumulators.at(name); });
 }
 
-std::string grouped_digits(double number) {
-  std::string text = fmt::format("{:.0f}", number);
-  for (std::size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, 1, ',');
-  return text;
-}
-
 std::string round_batch(double batch) {
   if (!(batch >= 1)) return "1";
   const double unit = std::pow(10.0, std::floor(std::log10(batch)) - 1);
-  return grouped_digits(unit > 1 ? std::round(batch / unit) * unit : std::round(batch));
+  return grouped_digits(fmt::format("{:.0f}", unit > 1 ? std::round(batch / unit) * unit : std::round(batch)));
 }
 
 }  // namespace lockstep

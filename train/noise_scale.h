@@ -111,7 +111,6 @@ class NoiseScale {
   double epoch_steps_ = 0;
 };
 
-std::string grouped_digits(double number);  // of a whole number: "51,200"
 std::string round_batch(double batch);      // the critical batch with two digits: "1,900"
 
 }  // namespace lockstep

@@ -16,17 +16,12 @@ struct MeanForward {
   T* y;
 
   LS_DEVICE void compute(const PoolPlace& at) const {
-    const WindowAxis &h = geometry.h, &w = geometry.w;
-    const int first_s = w.first_tap(at.column), end_s = w.end_tap(at.column), end_r = h.end_tap(at.row);
     float sum[N];
     for (int k = 0; k < N; ++k) sum[k] = 0;
-    for (int r = h.first_tap(at.row); r < end_r; ++r) {
-      const T* row = x + geometry.x_at(at.image, h.origin(at.row) + r, w.origin(at.column)) + at.channel;
-      for (int s = first_s; s < end_s; ++s) {
-        const Pack<T, N> tap = load_pack<T, N>(row + s * geometry.channels);
-        for (int k = 0; k < N; ++k) sum[k] += to_float(tap.at[k]);
-      }
-    }
+    geometry.for_taps(at, [&](int, std::int64_t offset) {
+      const Pack<T, N> pixel = load_pack<T, N>(x + offset);
+      for (int k = 0; k < N; ++k) sum[k] += to_float(pixel.at[k]);
+    });
     const float share = geometry.share(at.row, at.column);
     for (int k = 0; k < N; ++k) sum[k] *= share;
     put_unit<T, N>(y + geometry.y_at(at.image, at.row, at.column) + at.channel, sum, false);
@@ -42,16 +37,13 @@ struct MeanBackward {
   bool accumulate;
 
   LS_DEVICE void compute(const PoolPlace& at) const {
-    const WindowAxis::Holders above = geometry.h.holders(at.row), beside = geometry.w.holders(at.column);
     float sum[N];
     for (int k = 0; k < N; ++k) sum[k] = 0;
-    for (int i = 0; i < above.count; ++i)
-      for (int j = 0; j < beside.count; ++j) {
-        const int p = above.window - i, q = beside.window - j;
-        const Pack<T, N> gradient = load_pack<T, N>(dy + geometry.y_at(at.image, p, q) + at.channel);
-        const float share = geometry.share(p, q);
-        for (int k = 0; k < N; ++k) sum[k] += to_float(gradient.at[k]) * share;
-      }
+    geometry.for_holders(at, [&](int p, int q, int, std::int64_t offset) {
+      const Pack<T, N> gradient = load_pack<T, N>(dy + offset);
+      const float share = geometry.share(p, q);
+      for (int k = 0; k < N; ++k) sum[k] += to_float(gradient.at[k]) * share;
+    });
     put_unit<T, N>(dx + geometry.x_at(at.image, at.row, at.column) + at.channel, sum, accumulate);
   }
 };

@@ -27,19 +27,13 @@ struct DepthwiseForward {
   T* y;
 
   LS_DEVICE void compute(const PoolPlace& at) const {
-    const WindowAxis &h = geometry.h, &w = geometry.w;
-    const int first_s = w.first_tap(at.column), end_s = w.end_tap(at.column), end_r = h.end_tap(at.row);
     float sum[N];
     for (int k = 0; k < N; ++k) sum[k] = 0;
-    for (int r = h.first_tap(at.row); r < end_r; ++r) {
-      const T* row = x + geometry.x_at(at.image, h.origin(at.row) + r, w.origin(at.column)) + at.channel;
-      const float* filter = table + static_cast<std::int64_t>(r * w.kernel) * geometry.channels + at.channel;
-      for (int s = first_s; s < end_s; ++s) {
-        const Pack<T, N> pixel = load_pack<T, N>(row + s * geometry.channels);
-        const Pack<float, N> tap = load_pack<float, N>(filter + s * geometry.channels);
-        for (int k = 0; k < N; ++k) sum[k] += to_float(pixel.at[k]) * tap.at[k];
-      }
-    }
+    geometry.for_taps(at, [&](int tap, std::int64_t offset) {
+      const Pack<T, N> pixel = load_pack<T, N>(x + offset);
+      const Pack<float, N> weight = load_pack<float, N>(table + tap * geometry.channels + at.channel);
+      for (int k = 0; k < N; ++k) sum[k] += to_float(pixel.at[k]) * weight.at[k];
+    });
     put_unit<T, N>(y + geometry.y_at(at.image, at.row, at.column) + at.channel, sum, false);
   }
 };
@@ -55,17 +49,13 @@ struct DepthwiseData {
   bool accumulate;
 
   LS_DEVICE void compute(const PoolPlace& at) const {
-    const WindowAxis &h = geometry.h, &w = geometry.w;
-    const WindowAxis::Holders above = h.holders(at.row), beside = w.holders(at.column);
     float sum[N];
     for (int k = 0; k < N; ++k) sum[k] = 0;
-    for (int i = 0; i < above.count; ++i)
-      for (int j = 0; j < beside.count; ++j) {
-        const std::int64_t tap_index = static_cast<std::int64_t>(above.tap + i * h.stride) * w.kernel + beside.tap + j * w.stride;
-        const Pack<T, N> gradient = load_pack<T, N>(dy + geometry.y_at(at.image, above.window - i, beside.window - j) + at.channel);
-        const Pack<float, N> tap = load_pack<float, N>(table + tap_index * geometry.channels + at.channel);
-        for (int k = 0; k < N; ++k) sum[k] += to_float(gradient.at[k]) * tap.at[k];
-      }
+    geometry.for_holders(at, [&](int, int, int tap, std::int64_t offset) {
+      const Pack<T, N> gradient = load_pack<T, N>(dy + offset);
+      const Pack<float, N> weight = load_pack<float, N>(table + tap * geometry.channels + at.channel);
+      for (int k = 0; k < N; ++k) sum[k] += to_float(gradient.at[k]) * weight.at[k];
+    });
     put_unit<T, N>(dx + geometry.x_at(at.image, at.row, at.column) + at.channel, sum, accumulate);
   }
 };

@@ -43,6 +43,13 @@ struct WindowAxis {
   }
 };
 
+// A pixel of an output, and the thread's channels.
+struct PoolPlace {
+  std::int64_t image;
+  int row, column;
+  std::int64_t channel;
+};
+
 struct PoolGeometry {
   WindowAxis h, w;
   int units;  // threads for the channels of a pixel
@@ -62,6 +69,25 @@ struct PoolGeometry {
   LS_DEVICE std::int64_t y_at(std::int64_t image, int row, int column) const {
     return ((image * h.windows + row) * w.windows + column) * channels;
   }
+  // The pixels inside the image of the window at a place of y: body(tap, offset in x), row by row.
+  template <class Body>
+  LS_DEVICE void for_taps(const PoolPlace& at, const Body& body) const {
+    const int first_s = w.first_tap(at.column), end_s = w.end_tap(at.column), end_r = h.end_tap(at.row);
+    for (int r = h.first_tap(at.row); r < end_r; ++r) {
+      const std::int64_t row = x_at(at.image, h.origin(at.row) + r, w.origin(at.column)) + at.channel;
+      for (int s = first_s; s < end_s; ++s) body(r * w.kernel + s, row + s * channels);
+    }
+  }
+  // The windows that hold a pixel of x, from the last: body(p, q, tap, offset in y).
+  template <class Body>
+  LS_DEVICE void for_holders(const PoolPlace& at, const Body& body) const {
+    const WindowAxis::Holders above = h.holders(at.row), beside = w.holders(at.column);
+    for (int i = 0; i < above.count; ++i)
+      for (int j = 0; j < beside.count; ++j) {
+        const int p = above.window - i, q = beside.window - j;
+        body(p, q, (above.tap + i * h.stride) * w.kernel + beside.tap + j * w.stride, y_at(at.image, p, q) + at.channel);
+      }
+  }
   // What a pixel counts in the mean over a window.
   LS_DEVICE float share(int p, int q) const {
     const int inside = (h.end_tap(p) - h.first_tap(p)) * (w.end_tap(q) - w.first_tap(q));
@@ -73,13 +99,6 @@ struct PoolGeometry {
     LS_CHECK(extent <= std::numeric_limits<int>::max(), "an extent above 2^31");
     return static_cast<int>(extent);
   }
-};
-
-// A pixel of an output, and the thread's channels.
-struct PoolPlace {
-  std::int64_t image;
-  int row, column;
-  std::int64_t channel;
 };
 
 // Runs kernel.compute(place) for every pixel of `rows` rows of `columns` and every unit of channels. Kernel: `geometry`, kWidth.

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "proto/config.pb.h"
+#include "tests/train/recipe.h"
 
 namespace lockstep {
 namespace {
@@ -18,22 +19,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 using nlohmann::json;
-
-using Sets = std::vector<std::string>;
-
-std::vector<ConfigOverride> overrides_of(const Sets& sets) {
-  std::vector<ConfigOverride> overrides;
-  for (const std::string& each : sets) overrides.push_back(parse_override(each));
-  return overrides;
-}
-
-LoadedConfig recipe(const std::string& name, const Sets& sets = {}) {
-  const char* root = std::getenv("LOCKSTEP_SOURCE_DIR");
-  LoadedConfig loaded =
-      load_config((std::filesystem::path(root == nullptr ? "." : root) / "configs" / (name + ".pbtxt")).string(), overrides_of(sets));
-  validate(loaded, false);
-  return loaded;
-}
 
 LoadedConfig small(const Sets& sets = {}) {
   LoadedConfig loaded = parse_config(

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "tests/train/recipe.h"
+
 namespace lockstep {
 namespace {
 
@@ -16,16 +18,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-using Sets = std::vector<std::string>;
-
 DryRun dry(const std::string& name, const Sets& sets = {}, int ranks = 1) {
-  const char* root = std::getenv("LOCKSTEP_SOURCE_DIR");
-  std::vector<ConfigOverride> overrides;
-  if (name.starts_with("resnet50")) overrides.push_back(parse_override("model.base_width=8"));  // narrow networks are made in no time
-  for (const std::string& each : sets) overrides.push_back(parse_override(each));
-  const LoadedConfig loaded = load_config((std::filesystem::path(root == nullptr ? "." : root) / "configs" / (name + ".pbtxt")).string(), overrides);
-  validate(loaded, false);
-  return plan_dry_run(loaded, ranks, false);
+  Sets all = sets;
+  if (name.starts_with("resnet50")) all.insert(all.begin(), "model.base_width=8");  // narrow networks are made in no time
+  return plan_dry_run(recipe(name, all), ranks, false);
 }
 
 std::vector<std::string> ids(const std::string& name, const Sets& sets = {}) {

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "proto/config.pb.h"
+#include "tests/train/recipe.h"
 
 namespace lockstep {
 namespace {
@@ -21,25 +22,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-std::filesystem::path recipes() {
-  const char* root = std::getenv("LOCKSTEP_SOURCE_DIR");
-  return std::filesystem::path(root == nullptr ? "." : root) / "configs";
-}
-
-using Sets = std::vector<std::string>;
-
-std::vector<ConfigOverride> overrides_of(const Sets& sets) {
-  std::vector<ConfigOverride> overrides;
-  for (const std::string& each : sets) overrides.push_back(parse_override(each));
-  return overrides;
-}
-
-LoadedConfig recipe(const std::string& name, const Sets& sets = {}) {
-  LoadedConfig loaded = load_config((recipes() / (name + ".pbtxt")).string(), overrides_of(sets));
-  validate(loaded, false);
-  return loaded;
-}
 
 LoadedConfig small(const Sets& sets = {}) {
   return parse_config("epochs: 4 model { name: \"resnet8\" base_width: 4 } batch { global_batch: 16 shard_batch: 4 } schedule { lr: 1 kind: LINEAR } "

@@ -110,8 +110,6 @@ TEST(NoiseScale, RoundsForPeople) {
   EXPECT_EQ(round_batch(96.4), "96");
   EXPECT_EQ(round_batch(3.2), "3");
   EXPECT_EQ(round_batch(0.2), "1");
-  EXPECT_EQ(grouped_digits(512), "512");
-  EXPECT_EQ(grouped_digits(65536), "65,536");
 }
 
 // ---- groups

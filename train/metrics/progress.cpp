@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include "core/digits.h"
+
 namespace lockstep {
 namespace {
 
@@ -66,13 +68,7 @@ bool locale_is_utf8() {
 // 12345.6 -> "12,346"; small rates keep a digit.
 std::string grouped(double value) {
   if (value < 100) return fmt::format("{:.1f}", value);
-  const std::string digits = fmt::format("{:.0f}", value);
-  std::string text;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
+  return grouped_digits(fmt::format("{:.0f}", value));
 }
 
 std::string figure(double value, const char* format) {
