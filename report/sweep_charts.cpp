@@ -122,6 +122,7 @@ std::optional<double> joules_per_image(const SweepResult& sweep, const BatchSumm
 }
 
 std::optional<Chart> accuracy_chart(const SweepResult& sweep) {
+  if (sweep.stop_at_target) return std::nullopt;  // there is no end of the schedule
   Chart chart = per_batch(batch_chart("Accuracy against batch size", {.title = "top-1 at the end of the schedule", .percent = true}), sweep,
                           [](const TrialRecord& trial) { return trial.final_top1; }, [](const BatchSummary& batch) { return batch.mean_top1; });
   if (!has_points(chart)) return std::nullopt;
@@ -131,6 +132,42 @@ std::optional<Chart> accuracy_chart(const SweepResult& sweep) {
         {.label = "largest batch without loss", .value = static_cast<double>(*sweep.verdict.largest_without_loss), .vertical = true});
   return chart;
 }
+
+namespace {
+
+// What a rate did at a batch: a number to colour the cell by (NaN: none), and what stands in it.
+struct RateCell {
+  double value = kUnknown;
+  std::string label;
+};
+
+RateCell accuracy_cell(const std::vector<const TrialRecord*>& trials) {
+  double sum = 0;
+  int finished = 0, diverged = 0;
+  std::optional<double> partial;
+  for (const TrialRecord* trial : trials) {
+    if (trial->status == TrialStatus::kDiverged) ++diverged;
+    else if (trial->status == TrialStatus::kFinished) sum += *trial->final_top1, ++finished;
+    else partial = trial->final_top1;
+  }
+  if (finished > 0) return {100 * sum / finished, fmt::format("{:.2f}", 100 * sum / finished)};
+  if (diverged > 0) return {kUnknown, "diverged"};
+  return {kUnknown, partial ? fmt::format("({:.1f})", 100 * *partial) : ""};
+}
+
+RateCell target_cell(const std::vector<const TrialRecord*>& trials) {
+  double sum = 0;
+  int there = 0, diverged = 0;
+  for (const TrialRecord* trial : trials) {
+    if (trial->to_target) sum += trial->to_target->epochs, ++there;
+    else if (trial->status == TrialStatus::kDiverged) ++diverged;
+  }
+  if (there > 0) return {sum / there, fmt::format("{:.2f}", sum / there)};
+  if (diverged > 0) return {kUnknown, "diverged"};
+  return {kUnknown, trials.empty() ? "" : fmt::format("({:.1f} %)", 100 * trials.front()->best_top1.value_or(0))};
+}
+
+}  // namespace
 
 std::optional<Heatmap> rate_heatmap(const SweepResult& sweep) {
   std::map<std::pair<double, std::int64_t>, std::vector<const TrialRecord*>> cells;
@@ -143,29 +180,21 @@ std::optional<Heatmap> rate_heatmap(const SweepResult& sweep) {
     batches.insert(trial.batch);
   }
   if (cells.empty()) return std::nullopt;
-  Heatmap map{.title = "Accuracy by learning rate and batch size",
+  const bool to_target = sweep.stop_at_target;
+  Heatmap map{.title = to_target ? "Epochs to the target by learning rate and batch size" : "Accuracy by learning rate and batch size",
               .x_title = "global batch (samples)",
               .y_title = "peak learning rate",
-              .value_title = "top-1, %",
+              .value_title = to_target ? "epochs" : "top-1, %",
+              .low_is_good = to_target,
               .width = 2 * kChartWidth + 20,
               .height = 130 + 26 * static_cast<int>(rates.size())};
   for (const std::int64_t batch : batches) map.columns.push_back(batch_text(batch));
   for (const double rate : rates) {
     map.rows.push_back(number_text(rate, 3));
     for (const std::int64_t batch : batches) {
-      double sum = 0;
-      int finished = 0, diverged = 0;
-      std::optional<double> partial;
-      for (const TrialRecord* trial : cells[{rate, batch}]) {
-        if (trial->status == TrialStatus::kDiverged) ++diverged;
-        else if (trial->status == TrialStatus::kFinished) sum += *trial->final_top1, ++finished;
-        else partial = trial->final_top1;
-      }
-      map.values.push_back(finished > 0 ? 100 * sum / finished : kUnknown);
-      map.labels.push_back(finished > 0   ? fmt::format("{:.2f}", 100 * sum / finished)
-                           : diverged > 0 ? "diverged"
-                           : partial      ? fmt::format("({:.1f})", 100 * *partial)
-                                          : "");
+      const RateCell cell = to_target ? target_cell(cells[{rate, batch}]) : accuracy_cell(cells[{rate, batch}]);
+      map.values.push_back(cell.value);
+      map.labels.push_back(cell.label);
     }
   }
   return map;

@@ -32,7 +32,7 @@ std::string difference_text(const BatchSummary& batch) {
 }
 
 Table batch_table(const SweepResult& sweep) {
-  Table table{.header = {"batch", "best rate", "top-1", "against the best", "no loss", "reached", "epochs to target", "samples to target",
+  Table table{.header = {"batch", "best rate", "top-1", "against the best", sweep.stop_at_target ? "there" : "no loss", "reached", "epochs to target", "samples to target",
                          "steps to target", "time to target", "images/s", "ms a step"},
               .rows = {},
               .caption =
@@ -131,14 +131,17 @@ void add_sweep(Page& page, const SweepResult& sweep, const std::string& name, bo
   add_state(page, sweep);
   add_frame(page, sweep);
   if (!sweep.batches.empty()) page.table(batch_table(sweep));
-  section("Accuracy, batch size and learning rate");
+  section(sweep.stop_at_target ? "Batch size and learning rate" : "Accuracy, batch size and learning rate");
   add(page, accuracy_chart(sweep));
   add(page, rates_chart(sweep));
   if (const auto map = rate_heatmap(sweep)) {
     page.chart(*map);
     page.paragraph(
-        "A cell is the mean over the seeds that finished. In brackets: a trial that was dropped on the way, with what it had then reached; the best "
-        "cell has a frame.");
+        sweep.stop_at_target
+            ? "A cell is the mean over the seeds that came there. In brackets: a trial that did not, with the best accuracy it had; the best cell "
+              "has a frame."
+            : "A cell is the mean over the seeds that finished. In brackets: a trial that was dropped on the way, with what it had then reached; "
+              "the best cell has a frame.");
   }
   section("The way to the target");
   const auto reached = [](const BatchSummary& batch) { return batch.samples_to_target.has_value(); };
@@ -151,7 +154,9 @@ void add_sweep(Page& page, const SweepResult& sweep, const std::string& name, bo
   add(page, accuracy_time_chart(sweep));
   add(page, progress_heatmap(sweep));
   section("Trade-offs");
-  for (const Chart& chart : pareto_charts(sweep)) page.chart(chart);
+  if (sweep.stop_at_target) page.paragraph("Trials stopped at the target: there are no final accuracies to trade for speed.");
+  else
+    for (const Chart& chart : pareto_charts(sweep)) page.chart(chart);
   add_energy(page, sweep);
   page.details(fmt::format("All {} trials", sweep.trials.size()), trial_table(sweep));
 }

@@ -14,17 +14,21 @@ const TrialProgress* find(const SweepProgress& progress, const TrialKey& key) {
   return found == progress.end() ? nullptr : &found->second;
 }
 
-bool has_result(const TrialProgress* progress, int rung) { return progress != nullptr && (progress->diverged || progress->rung >= rung); }
+// It came to the rung's end, or had no need to.
+bool survived(const SweepPlan& plan, const TrialProgress& progress, int rung) { return progress.rung >= rung || is_there(plan, progress); }
+
+bool has_result(const SweepPlan& plan, const TrialProgress* progress, int rung) {
+  return progress != nullptr && (progress->diverged || survived(plan, *progress, rung));
+}
 
 std::size_t kept_of(std::size_t entered, const SweepOptions& options) {
   return std::max(static_cast<std::size_t>(options.keep), (entered + 2) / 3);
 }
 
-// Fewer samples to the target are better; infinity: not reached by this rung's end.
-double samples_to_target(const SweepPlan& plan, const BatchPlan& batch, int rung, const TrialProgress& progress) {
+// Where the target was reached by this rung's end.
+std::optional<TrialEvaluation> reached_by(const SweepPlan& plan, const BatchPlan& batch, int rung, const TrialProgress& progress) {
   const auto reached = plan.options.target ? first_reaching(progress.measured.evaluations, *plan.options.target) : std::nullopt;
-  const bool in_time = reached && reached->step <= batch.rung_steps[static_cast<std::size_t>(rung)];
-  return in_time ? static_cast<double>(reached->step) : std::numeric_limits<double>::infinity();
+  return reached && reached->step <= batch.rung_steps[static_cast<std::size_t>(rung)] ? reached : std::nullopt;
 }
 
 // The rates that survive this rung, ascending.
@@ -33,7 +37,7 @@ std::vector<double> survivors(const SweepPlan& plan, const BatchPlan& batch, int
   std::vector<double> alive;
   const auto of = [&](double lr) -> const TrialProgress& { return progress.at({batch.batch, lr, plan.seeds.front()}); };
   for (const double lr : entered)
-    if (of(lr).rung >= rung) alive.push_back(lr);  // what diverged later counts here, as it would have been seen then
+    if (survived(plan, of(lr), rung)) alive.push_back(lr);  // what diverged later counts here, as it would have been seen then
   std::sort(alive.begin(), alive.end(), [&](double a, double b) { return better(plan, batch, rung, of(a), a, of(b), b); });
   alive.resize(std::min(alive.size(), places));
   std::sort(alive.begin(), alive.end());
@@ -41,6 +45,10 @@ std::vector<double> survivors(const SweepPlan& plan, const BatchPlan& batch, int
 }
 
 }  // namespace
+
+bool is_there(const SweepPlan& plan, const TrialProgress& progress) {
+  return plan.options.stop_at_target && first_reaching(progress.measured.evaluations, *plan.options.target);
+}
 
 std::optional<double> top1_at(const BatchPlan& batch, int rung, const TrialProgress& progress) {
   const std::int64_t step = batch.rung_steps[static_cast<std::size_t>(rung)];
@@ -51,8 +59,9 @@ std::optional<double> top1_at(const BatchPlan& batch, int rung, const TrialProgr
 
 bool better(const SweepPlan& plan, const BatchPlan& batch, int rung, const TrialProgress& a, double lr_a, const TrialProgress& b, double lr_b) {
   const auto rank = [&](const TrialProgress& progress, double lr) {
-    const double samples = plan.options.select == Select::kTarget ? samples_to_target(plan, batch, rung, progress) : 0;
-    return std::tuple(samples, -top1_at(batch, rung, progress).value_or(-1), lr);
+    const auto there = plan.options.select == Select::kTarget ? reached_by(plan, batch, rung, progress) : std::nullopt;
+    if (there) return std::tuple(static_cast<double>(there->step), -there->top1, lr);
+    return std::tuple(std::numeric_limits<double>::infinity(), -top1_at(batch, rung, progress).value_or(-1), lr);
   };
   return rank(a, lr_a) < rank(b, lr_b);
 }
@@ -61,7 +70,7 @@ BatchDecision decide(const SweepPlan& plan, const BatchPlan& batch, const SweepP
   BatchDecision decision;
   const auto need = [&](double lr, std::uint64_t seed, int rung) {
     const TrialKey key{batch.batch, lr, seed};
-    if (!has_result(find(progress, key), rung)) decision.tasks.push_back({key, rung});
+    if (!has_result(plan, find(progress, key), rung)) decision.tasks.push_back({key, rung});
   };
   std::vector<double> entered = batch.lrs;
   for (int rung = 0; rung < plan.rungs(); ++rung) {

@@ -23,6 +23,9 @@ struct TrialTask {
   bool operator==(const TrialTask&) const = default;
 };
 
+// The sweep's trials stop at its target, and this one has reached it.
+bool is_there(const SweepPlan& plan, const TrialProgress& progress);
+
 struct BatchDecision {
   std::optional<double> chosen;     // the batch's learning rate; absent: undecided, or all diverged
   bool complete = false;            // nothing is left to do

@@ -35,6 +35,7 @@ void add_measured(const SweepPlan& plan, const TrialKey& key, const TrialProgres
   trial.message = progress.message;
   trial.evaluations = measured.evaluations;
   if (progress.rung >= 0) trial.steps = batch.rung_steps[static_cast<std::size_t>(progress.rung)];
+  if (is_there(plan, progress)) trial.steps = measured.evaluations.back().step;
   trial.samples = trial.steps * key.batch;
   trial.epochs = static_cast<double>(trial.steps) / static_cast<double>(batch.steps_per_epoch);
   for (const TrialEvaluation& each : measured.evaluations) {
@@ -54,7 +55,7 @@ void add_measured(const SweepPlan& plan, const TrialKey& key, const TrialProgres
 TrialStatus status_of(const SweepPlan& plan, const TrialProgress* progress, bool still_wanted) {
   if (progress == nullptr) return TrialStatus::kWaiting;
   if (progress->diverged) return TrialStatus::kDiverged;
-  if (progress->rung == plan.rungs() - 1) return TrialStatus::kFinished;
+  if (progress->rung == plan.rungs() - 1 || is_there(plan, *progress)) return TrialStatus::kFinished;
   return still_wanted ? TrialStatus::kPartial : TrialStatus::kDropped;
 }
 
@@ -174,6 +175,7 @@ SweepResult judge_sweep(const SweepPlan& plan, const SweepProgress& progress) {
   result.rungs = plan.options.rungs;
   result.seeds = plan.seeds;
   result.select = plan.options.select == Select::kTarget ? "target" : "accuracy";
+  result.stop_at_target = plan.options.stop_at_target;
   result.evaluation_epochs = config.evaluation().every_epochs() > 0 ? config.evaluation().every_epochs() : 1;
   for (const BatchPlan& batch : plan.batches) add_batch(plan, progress, batch, result);
   add_probe(plan, progress, result);

@@ -43,6 +43,11 @@ std::string last_error(const std::string& log) {
   return begin > 0 ? log.substr(begin, log.find('\n', begin) - begin) : "";
 }
 
+bool is_there(const TrialRequest& request, const std::vector<TrialEvaluation>& evaluations) {
+  if (request.stop_at_top1 && first_reaching(evaluations, *request.stop_at_top1)) return true;
+  return !evaluations.empty() && evaluations.back().step == request.until_step;
+}
+
 std::vector<char*> pointers(const std::vector<std::string>& words) {
   std::vector<char*> result;
   for (const std::string& word : words) result.push_back(const_cast<char*>(word.c_str()));
@@ -143,6 +148,7 @@ std::vector<std::string> ProcessRunner::command(const TrialRequest& request) con
   for (const std::string& word : {options_.binary, std::string("train"), request.folder + "/trial.pbtxt", std::string("--resume"),
                                   std::string("auto"), std::string("--max-steps"), std::to_string(request.until_step), std::string("--json")})
     words.push_back(word);
+  if (request.stop_at_top1) words.insert(words.end(), {"--set", fmt::format("evaluation.stop_at_top1={}", 100 * *request.stop_at_top1)});
   return words;
 }
 
@@ -213,7 +219,7 @@ TrialEnd ProcessRunner::describe(const Child& child, int code) const {
   const auto& evaluations = end.measured.evaluations;
   if (end.kind != TrialEnd::Kind::kReached) {
     end.message = !error.empty() ? error : fmt::format("exit code {}{}", code, code == 137 ? " (killed; out of memory?)" : "");
-  } else if (evaluations.empty() || evaluations.back().step != child.request.until_step) {
+  } else if (!is_there(child.request, evaluations)) {
     end.kind = TrialEnd::Kind::kLost;  // the next try evaluates again
     end.code = ExitCode::kIo;
     end.message = "metrics.jsonl lacks the last evaluation: was the disk full?";

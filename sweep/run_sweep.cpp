@@ -115,6 +115,7 @@ class Sweep {
     runner_.start({.key = task.key,
                    .folder = plan_.folder_of(task.key),
                    .until_step = plan_.of(task.key.batch).rung_steps[static_cast<std::size_t>(task.rung)],
+                   .stop_at_top1 = plan_.stops_at(task.key),
                    .lock_file = claim->file(),
                    .slot = static_cast<int>(slot)});
     slots_[slot] = true;

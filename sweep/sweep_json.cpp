@@ -140,6 +140,7 @@ void fields(SweepResult& result, Visitor& v) {
   v("rungs", result.rungs);
   v("seeds", result.seeds);
   v("select", result.select);
+  v("stop_at_target", result.stop_at_target);
   v("evaluation_epochs", result.evaluation_epochs);
   v("complete", result.complete);
   v("missing", result.missing);

@@ -14,7 +14,7 @@ namespace lockstep {
 // How the learning rate follows the batch: lr = base * (batch / base batch), or its square root.
 enum class ScalingRule : std::uint8_t { kLinear, kSqrt, kBoth };
 // What makes one learning rate better than another: the evaluation accuracy at the rung, or the fewest samples to the target
-// (those that have not reached it come after, by accuracy). Ties: the lower rate.
+// (then the accuracy there; those that have not reached it come after, by accuracy). Ties: the lower rate.
 enum class Select : std::uint8_t { kAccuracy, kTarget };
 
 struct SweepOptions {
@@ -27,6 +27,7 @@ struct SweepOptions {
   int keep = 2;                            // rates that a rung keeps: a third, at least so many
   Select select = Select::kAccuracy;
   std::optional<double> target;            // top1, 0 to 1
+  bool stop_at_target = false;             // a trial that is there is trained no further; the probe is. Needs kTarget
 };
 
 std::vector<std::int64_t> parse_batches(std::string_view text);  // "64..8192" doubles; "64..4096x4"; "64,128,512"

@@ -117,6 +117,10 @@ SweepPlan plan_sweep(const LoadedConfig& base, const SweepOptions& options, Data
   if (config.max_steps() > 0)
     throw UserError(fmt::format("max_steps = {} ({}): the rungs of the sweep set it\n  Leave it out; epochs says how long trials are.",
                                 config.max_steps(), base.origin("max_steps")));
+  if (config.evaluation().stop_at_top1() > 0)
+    throw UserError(fmt::format("evaluation.stop_at_top1 = {} ({}): a trial that ends early can't be compared\n  Leave it out; --stop-at-target "
+                                "does it for the whole sweep.",
+                                config.evaluation().stop_at_top1(), base.origin("evaluation.stop_at_top1")));
   if (data.eval < 1) throw UserError("tune: the data have no evaluation part, and learning rates are chosen by evaluation accuracy");
   check_batch(config, config.batch().global_batch(), data, 1);
   SweepPlan plan{.base = base, .options = options, .data = data, .folder = folder, .base_batch = config.batch().global_batch()};

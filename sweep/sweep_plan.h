@@ -5,7 +5,10 @@
 // - shard_batch: the config's, or B itself where that is smaller; gradients of the shards are accumulated.
 // - Rates: R0 * (B / B0) (linear) and R0 * sqrt(B / B0), each times every factor; merged where they lie closer than 5 %.
 // - Epochs are the config's. Its warm-up, if it has one, is sqrt(B / B0) times as many epochs for B > B0, at most a quarter of all.
+// - Moving averages (average.decay, the momentum of running statistics) look back over as many samples as in the config: what one keeps
+//   of its past in a step is raised to the power B / B0.
 // - Rung r ends at round(share * steps), at least step 1, where every trial is evaluated.
+// - With stop_at_target a trial ends, whatever its rung, at the first evaluation that reaches the target.
 // - Seeds: the config's and those that follow.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -58,6 +61,8 @@ struct SweepPlan {
 
   const BatchPlan& of(std::int64_t batch) const;  // InternalError when there is none
   int rungs() const { return static_cast<int>(options.rungs.size()); }
+  // What a trial of its own stops at, besides its rung's end; the probe goes the whole way.
+  std::optional<double> stops_at(const TrialKey& key) const { return options.stop_at_target && key != probe ? options.target : std::nullopt; }
   std::string folder_of(const TrialKey& key) const { return folder + "/trials/" + key.name(); }
 };
 

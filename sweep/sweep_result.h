@@ -84,11 +84,11 @@ struct BatchSummary {
   std::optional<double> images_per_second, milliseconds_per_step;
   // Mean minus that of the best batch, and Welch's 95 % interval of the difference (absent with fewer than 2 seeds).
   std::optional<double> difference, difference_low, difference_high;
-  bool without_loss = false;       // difference >= -SweepVerdict::tolerance
+  bool without_loss = false;       // difference >= -SweepVerdict::tolerance; with stop_at_target: all seeds reached the target
 };
 
 struct SweepVerdict {
-  double tolerance = 0;            // of top1: twice the spread of a seed
+  double tolerance = 0;            // of top1: twice the spread of a seed; with stop_at_target this and all differences are left out
   double spread = 0;               // of top1: standard deviation of a seed, the median over the batches
   bool spread_is_sampling = false; // with one seed: the evaluation set's own sampling error instead
   std::optional<std::int64_t> best_batch;          // highest mean accuracy
@@ -116,6 +116,7 @@ struct SweepResult {
   std::vector<double> rungs;       // shares of the schedule; the last is 1
   std::vector<std::uint64_t> seeds;
   std::string select;              // what chooses among learning rates: "accuracy" or "target"
+  bool stop_at_target = false;     // trials that are there were trained no further: accuracies are no final ones
   double evaluation_epochs = 0;    // between two evaluations: how fine steps to target are resolved
   bool complete = false;
   std::vector<std::string> missing;  // what is left to do

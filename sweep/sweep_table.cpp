@@ -66,15 +66,21 @@ std::string wrapped(const std::string& paragraph, const std::string& indent) {
   return text + line + "\n";
 }
 
+std::string_view standing(const SweepResult& result, const BatchSummary& batch) {
+  if (!batch.complete) return "not complete";
+  if (!batch.best_lr) return "diverged";
+  if (result.stop_at_target) return batch.without_loss ? "there" : "not there";
+  return batch.without_loss ? "no loss" : "loss";
+}
+
 std::string row(const SweepResult& result, const BatchSummary& batch) {
   const std::string accuracy =
       batch.mean_top1 ? fmt::format("{:.2f}", 100 * *batch.mean_top1) + (batch.sd_top1 ? fmt::format(" +- {:.2f}", 100 * *batch.sd_top1) : "") : "-";
-  const std::string verdict = !batch.complete ? "not complete" : !batch.best_lr ? "diverged" : batch.without_loss ? "no loss" : "loss";
   return fmt::format("{:>9} {:>6} {:>9} {:>9} {:>9} {:>16} {:>7} {:>8} {:>9} {:>13} {:>9} {:>9}  {}\n", number_text(static_cast<double>(batch.batch)),
                      batch.shard_batch, cell(batch.best_lr, "{:.6g}"), lr_text(batch.linear_lr), lr_text(batch.sqrt_lr), accuracy,
                      fmt::format("{}/{}", batch.reached, result.seeds.size()), cell(batch.epochs_to_target, "{:.2f}"),
                      cell(batch.steps_to_target, "{:.0f}"), cell(batch.samples_to_target, "{:.0f}"),
-                     batch.seconds_to_target ? duration_text(*batch.seconds_to_target) : "-", cell(batch.images_per_second, "{:.0f}"), verdict);
+                     batch.seconds_to_target ? duration_text(*batch.seconds_to_target) : "-", cell(batch.images_per_second, "{:.0f}"), standing(result, batch));
 }
 
 }  // namespace
@@ -94,6 +100,7 @@ std::string plan_text(const SweepPlan& plan) {
   text += fmt::format("each rung keeps the best third of a batch's rates, at least {}; the best at the end is trained with {} seed{}\n",
                       plan.options.keep, plan.seeds.size(), plan.seeds.size() > 1 ? "s" : "");
   if (plan.options.target) text += fmt::format("target: {} top-1\n", percent_text(*plan.options.target));
+  if (plan.options.stop_at_target) text += "trials stop at the target, the probe does not\n";
   text += plan.probe ? fmt::format("probe: {}, whose gradient noise predicts the critical batch\n", plan.probe->name()) : plan.probe_note + "\n";
   text += fmt::format("in all at most {:.4g} epochs = {} images\n", epochs_in_all(plan),
                       number_text(std::round(epochs_in_all(plan) * static_cast<double>(plan.data.train))));
@@ -128,6 +135,8 @@ std::string progress_line(const SweepPlan& plan, const TrialTask& task, const Tr
     found = "diverged: " + progress.message;
   else if (const auto top1 = top1_at(batch, task.rung, progress))
     found = fmt::format("top-1 {:>7}", percent_text(*top1));
+  else if (is_there(plan, progress))
+    found = fmt::format("there at epoch {:.4g}", progress.measured.evaluations.back().epoch);
   if (progress.measured.images_per_second) found += fmt::format("  {:>7} images/s", number_text(std::round(*progress.measured.images_per_second)));
   const double epoch = static_cast<double>(batch.rung_steps[static_cast<std::size_t>(task.rung)]) / static_cast<double>(batch.steps_per_epoch);
   return fmt::format("batch {:>6}  lr {:<9} seed {:<3} rung {}/{}  epoch {:<6.4g} {}  ({} to go)", task.key.batch, lr_text(task.key.lr),

@@ -4,6 +4,7 @@
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <sstream>
 
@@ -22,6 +23,18 @@ std::string text_of(const proto::Config& config) {
   return text;
 }
 
+// What a moving average keeps of its past after as many samples, in steps that are `ratio` times as large.
+double kept_in_larger_steps(double kept, double ratio) { return std::pow(kept, ratio); }
+
+// Moving averages look back over as many samples at every batch size (Busbridge et al. 2023, arXiv 2307.13813). The ten steps that
+// running statistics remember are 1,280 images at a batch of 128, but more than an epoch of a small data set at 8,192.
+void scale_moving_averages(proto::Config& config, double ratio) {
+  if (ratio == 1) return;
+  proto::BatchNorm& norm = *config.mutable_model()->mutable_batch_norm();
+  norm.set_momentum(1 - kept_in_larger_steps(1 - norm.momentum(), ratio));
+  if (config.average().decay() > 0) config.mutable_average()->set_decay(kept_in_larger_steps(config.average().decay(), ratio));
+}
+
 proto::Config scaled(const SweepPlan& plan, std::int64_t batch, double lr) {
   const BatchPlan& sizes = plan.of(batch);
   proto::Config config = plan.base.config();
@@ -29,6 +42,7 @@ proto::Config scaled(const SweepPlan& plan, std::int64_t batch, double lr) {
   config.mutable_batch()->set_shard_batch(sizes.shard_batch);
   config.mutable_schedule()->set_lr(lr);  // replaces lr_per_256
   if (sizes.warmup_epochs != config.schedule().warmup_epochs()) config.mutable_schedule()->set_warmup_epochs(sizes.warmup_epochs);
+  scale_moving_averages(config, static_cast<double>(batch) / static_cast<double>(plan.base_batch));
   if (config.has_evaluation()) config.mutable_evaluation()->clear_expected();  // of the recipe at its own batch
   return config;
 }
@@ -80,7 +94,7 @@ std::string recipe_text(const SweepPlan& plan, std::int64_t batch, double lr, co
 
 std::string sweep_identity(const SweepPlan& plan) {
   const SweepOptions& options = plan.options;
-  std::string text = "lockstep sweep: 1\n";
+  std::string text = "lockstep sweep: 2\n";
   const auto line = [&](const std::string& name, const std::string& value) { text += fmt::format("{}: {}\n", name, value); };
   line("training samples", std::to_string(plan.data.train));
   line("evaluation samples", std::to_string(plan.data.eval));
@@ -89,6 +103,7 @@ std::string sweep_identity(const SweepPlan& plan) {
   line("kept at least", std::to_string(options.keep));
   line("seeds", std::to_string(options.seeds));
   if (options.select == Select::kTarget) line("selected by target", fmt::format("{}", options.target.value_or(0)));
+  if (options.stop_at_target) line("trials", "stop at the target");
   proto::Config config = plan.base.config();
   for (const char* free : {"name", "run_dir", "checkpoint", "logging"})
     config.GetReflection()->ClearField(&config, config.GetDescriptor()->FindFieldByName(free));

@@ -118,11 +118,15 @@ std::optional<TrialEvaluation> first_reaching(std::span<const TrialEvaluation> e
 
 std::optional<double> predicted_critical_batch(std::span<const NoisePoint> noise, std::int64_t batch, std::int64_t until_step) {
   double samples = 0, steps = 0;  // E_min and S_min, in units of the way's
+  std::int64_t begin = 0;
   for (const NoisePoint& point : noise) {
-    if (point.step > until_step) break;
-    const double progress = point.steps / (1 + point.noise_scale / static_cast<double>(batch));
+    if (begin >= until_step) break;
+    const double within = point.step <= until_step ? 1 : static_cast<double>(until_step - begin) / static_cast<double>(point.step - begin);
+    const double measured = point.steps * within;
+    const double progress = measured / (1 + point.noise_scale / static_cast<double>(batch));
     steps += progress;
-    samples += std::isinf(point.noise_scale) ? point.steps * static_cast<double>(batch) : point.noise_scale * progress;
+    samples += std::isinf(point.noise_scale) ? measured * static_cast<double>(batch) : point.noise_scale * progress;
+    begin = point.step;
   }
   return steps > 0 ? std::optional(samples / steps) : std::nullopt;
 }

@@ -38,7 +38,7 @@ std::optional<TrialEvaluation> first_reaching(std::span<const TrialEvaluation> e
 
 // The critical batch that the noise seen on the way to `until_step` predicts, for a run at batch B. By McCandlish et al. 2018, section 2,
 // a step at noise scale N advances by 1 / (1 + N / B) of a step without noise; summed over the way, E_min / S_min is the mean of N
-// in that measure. Absent without a point.
+// in that measure. Of the epoch in which the way ends its share counts. Absent without a point.
 std::optional<double> predicted_critical_batch(std::span<const NoisePoint> noise, std::int64_t batch, std::int64_t until_step);
 
 }  // namespace lockstep

@@ -17,13 +17,14 @@ struct TrialRequest {
   TrialKey key;
   std::string folder;           // the run's; holds trial.pbtxt
   std::int64_t until_step = 0;  // train to here, from wherever the run is
+  std::optional<double> stop_at_top1;  // or to the first evaluation at or above it (0 to 1)
   int lock_file = -1;           // the trial's claim: the training process keeps it open
   int slot = 0;                 // which of the jobs beside each other: 0 .. jobs - 1
 };
 
 struct TrialEnd {
   enum class Kind : std::uint8_t {
-    kReached,   // it is at until_step, evaluated and saved
+    kReached,   // it is at until_step, or at stop_at_top1, evaluated and saved
     kDiverged,  // the loss or a gradient was not finite
     kStopped,   // on request; saved
     kLost,      // killed, a peer or the machine failed: to be tried again

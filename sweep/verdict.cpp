@@ -63,6 +63,14 @@ void compare_with_best(SweepResult& result, const BatchSummary& best) {
   }
 }
 
+// Accuracies end where the target is: a batch that all its seeds reach it with has lost nothing that this sweep can see.
+void compare_with_target(SweepResult& result) {
+  for (BatchSummary& batch : result.batches) {
+    batch.without_loss = judged(batch) && batch.reached == static_cast<int>(result.seeds.size());
+    if (batch.without_loss) result.verdict.largest_without_loss = batch.batch;
+  }
+}
+
 void find_fastest(SweepResult& result) {
   double seconds = 0, samples = 0;
   for (const BatchSummary& batch : result.batches) {
@@ -125,8 +133,12 @@ void judge_rules(SweepResult& result) {
 void give_verdict(SweepResult& result) {
   if (const BatchSummary* best = best_of(result)) {
     result.verdict.best_batch = best->batch;
-    find_spread(result, *best, result.verdict);
-    compare_with_best(result, *best);
+    if (result.stop_at_target) {
+      compare_with_target(result);
+    } else {
+      find_spread(result, *best, result.verdict);
+      compare_with_best(result, *best);
+    }
     find_fastest(result);
     fit_critical_batch(result);
     judge_rules(result);

@@ -36,6 +36,14 @@ std::vector<std::string> batches_that(const SweepResult& result, const Holds& ho
   return names;
 }
 
+std::string reach_text(const SweepResult& result) {
+  const auto& largest = result.verdict.largest_without_loss;
+  std::string text = largest ? fmt::format("Largest batch that reached {} with all its seeds: {}.", percent_text(*result.target),
+                                           number_text(static_cast<double>(*largest)))
+                             : fmt::format("No batch reached {} with all its seeds.", percent_text(*result.target));
+  return text + " Trials stopped there (--stop-at-target): final accuracies are not compared.";
+}
+
 std::string loss_text(const SweepResult& result) {
   const SweepVerdict& verdict = result.verdict;
   const BatchSummary& best = summary_of(result, *verdict.best_batch);
@@ -114,11 +122,13 @@ std::string fit_text(const SweepResult& result) {
 
 std::string rule_text(const SweepResult& result) {
   const SweepVerdict& verdict = result.verdict;
-  if (!verdict.lr_exponent) return "Scaling of the learning rate: fewer than three batches without loss, too few to judge.";
+  if (!verdict.lr_exponent) return result.stop_at_target ? "Scaling of the learning rate: fewer than three batches reached the target, too few to judge."
+                                 : "Scaling of the learning rate: fewer than three batches without loss, too few to judge.";
   const std::string held = verdict.lr_rule == "neither" ? "neither rule held" : "the " + verdict.lr_rule + " rule held";
   return fmt::format(
-      "Scaling of the learning rate over the batches without loss: best rate ~ batch^{:.2f}; {} (typical error: linear a factor of {:.2f}, "
+      "Scaling of the learning rate over the batches {}: best rate ~ batch^{:.2f}; {} (typical error: linear a factor of {:.2f}, "
       "square root {:.2f}; rates were tried in steps).",
+      result.stop_at_target ? "that reached the target" : "without loss",
       *verdict.lr_exponent, held, std::exp2(*verdict.linear_error), std::exp2(*verdict.sqrt_error));
 }
 
@@ -145,7 +155,7 @@ std::vector<std::string> verdict_text(const SweepResult& result) {
                                    : "No batch is complete yet: no verdict.");
     return text;
   }
-  text.push_back(loss_text(result));
+  text.push_back(result.stop_at_target ? reach_text(result) : loss_text(result));
   if (result.target) {
     text.push_back(speed_text(result));
     text.push_back(fit_text(result));

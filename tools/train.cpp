@@ -36,7 +36,7 @@ struct TrainOptions {
 
 nlohmann::ordered_json summary(const TrainOutcome& outcome, int ranks) {
   nlohmann::ordered_json object{{"run_dir", outcome.run_dir}, {"step", outcome.step}, {"total_steps", outcome.total_steps},
-                                {"stopped", outcome.stopped}, {"ranks", ranks},       {"digest", outcome.digest},
+                                {"stopped", outcome.stopped}, {"reached", outcome.reached}, {"ranks", ranks}, {"digest", outcome.digest},
                                 {"train_seconds", outcome.train_seconds}, {"images_per_second", outcome.images_per_second}};
   if (outcome.last_eval) {
     object["top1"] = outcome.last_eval->top1_percent();
@@ -94,6 +94,7 @@ void print_summary(const TrainOutcome& outcome, const std::string& binary, int r
   if (outcome.stopped)
     line("stopped", fmt::format("by {} after step {} of {}; everything is saved", stop_reason()[0] != '\0' ? stop_reason() : "a signal on another rank",
                                 outcome.step, outcome.total_steps));
+  if (outcome.reached) line("reached", fmt::format("evaluation.stop_at_top1, at step {} of {}", outcome.step, outcome.total_steps));
   line("run folder", outcome.run_dir);
   if (outcome.last_eval)
     line("accuracy", fmt::format("{:.2f} % top-1, {:.2f} % top-5 on {} images (best {:.2f} %)", outcome.last_eval->top1_percent(),
@@ -105,7 +106,7 @@ void print_summary(const TrainOutcome& outcome, const std::string& binary, int r
   if (outcome.noise) line("noise scale", outcome.noise_text);
   if (outcome.energy.joules) line("energy", fmt::format("{:.0f} J, by {}", *outcome.energy.joules, outcome.energy.source));
   line("digest", outcome.digest);
-  if (outcome.step >= outcome.total_steps)
+  if (outcome.step >= outcome.total_steps || outcome.reached)
     line("evaluate it", fmt::format("{} eval {}", binary, outcome.run_dir));
   else
     line("go on with", resume_command(ranks, outcome.run_dir));

@@ -33,17 +33,19 @@ struct TuneOptions {
   ConfigOptions config;
   std::string batches, lrs, factors, rule = "both", select = "accuracy", rungs, target, budget, shard, launcher;
   int seeds = 3, keep = 2, jobs = 1, ranks = 1;
-  bool json = false, dry_run = false;
+  bool stop_at_target = false, json = false, dry_run = false;
 };
 
 SweepOptions sweep_options(const TuneOptions& options) {
   SweepOptions sweep{.batches = parse_batches(options.batches), .rule = parse_rule(options.rule), .seeds = options.seeds, .keep = options.keep,
-                     .select = parse_select(options.select)};
+                     .select = parse_select(options.select), .stop_at_target = options.stop_at_target};
   if (!options.lrs.empty()) sweep.lrs = parse_positive(options.lrs, "--lrs");
   if (!options.factors.empty()) sweep.factors = parse_positive(options.factors, "--factors");
   if (!options.rungs.empty()) sweep.rungs = parse_rungs(options.rungs);
   if (!options.target.empty()) sweep.target = parse_target(options.target);
   if (sweep.select == Select::kTarget && !sweep.target) throw UserError("--select target: needs --target");
+  if (sweep.stop_at_target && sweep.select != Select::kTarget)
+    throw UserError("--stop-at-target: rates can only be compared by --select target then");
   return sweep;
 }
 
@@ -78,15 +80,21 @@ ProcessRunnerOptions runner_options(const TuneOptions& options, const proto::Con
   return runner;
 }
 
+std::string chosen_for(const SweepPlan& plan) {
+  return plan.options.stop_at_target ? "The largest batch that reached the target" : "The largest batch without loss";
+}
+
 // Judges what there is and leaves it in the folder.
 SweepResult save_result(const SweepPlan& plan, const TrialStore& store, const SweepProgress& progress) {
   SweepResult result = judge_sweep(plan, progress);
   if (const auto batch = result.verdict.largest_without_loss) {
     const auto summary = std::find_if(result.batches.begin(), result.batches.end(), [&](const BatchSummary& each) { return each.batch == *batch; });
     result.best_config = kBestConfig;
+    const std::string reached =
+        plan.options.stop_at_target ? "reached " + percent_text(*plan.options.target) : "top-1 " + percent_text(*summary->mean_top1);
     store.write(kBestConfig, recipe_text(plan, *batch, *summary->best_lr,
-                                         fmt::format("# The largest batch without loss of the sweep {}{}: top-1 {}.\n", plan.folder,
-                                                     result.complete ? "" : " (not complete)", percent_text(*summary->mean_top1))));
+                                         fmt::format("# {} of the sweep {}{}: {}.\n", chosen_for(plan), plan.folder,
+                                                     result.complete ? "" : " (not complete)", reached)));
   }
   store.write("sweep.json", sweep_json(result));
   return result;
@@ -94,7 +102,7 @@ SweepResult save_result(const SweepPlan& plan, const TrialStore& store, const Sw
 
 std::string epilogue(const SweepPlan& plan, const SweepResult& result, SweepEnd end) {
   std::string text = fmt::format("\nresult      {}/sweep.json\n", plan.folder);
-  if (!result.best_config.empty()) text += fmt::format("config      {}/{} (the largest batch without loss)\n", plan.folder, result.best_config);
+  if (!result.best_config.empty()) text += fmt::format("config      {}/{} ({})\n", plan.folder, result.best_config, chosen_for(plan));
   if (end == SweepEnd::kStopped) text += fmt::format("stopped     {}; everything is saved: the same command goes on\n", stop_reason());
   if (end == SweepEnd::kBudget) text += "stopped     the budget does not reach further; the same command goes on, with --budget for another while\n";
   return text;
@@ -140,6 +148,7 @@ void add_sweep_options(CLI::App& command, TuneOptions& options) {
   command.add_option("--keep", options.keep, "Rates that a rung keeps at least; otherwise a third (2)")->check(CLI::Range(1, 1000));
   command.add_option("--select", options.select, "What makes a rate better: accuracy, or target: fewest samples to the target (accuracy)");
   command.add_option("--target", options.target, "Evaluation top-1 accuracy to reach: 0.93 or 93%");
+  command.add_flag("--stop-at-target", options.stop_at_target, "Train no trial beyond the target: cheaper; final accuracy is not known then");
 }
 
 }  // namespace

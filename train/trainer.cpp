@@ -81,9 +81,9 @@ class Trainer {
     announce();
     energy_.emplace(comm_, gpu_bus_id(session_.network));
     if (reporter_) reporter_->begin(step());
-    if (at_end()) position_.last_eval_step = -1;  // nothing to train: say at least how good it is
+    if (ends()) position_.last_eval_step = -1;  // nothing to train: say at least how good it is
     if (evaluation_is_due()) evaluate_now();      // stopped after the step, before its evaluation
-    while (!at_end() && !outcome_.stopped) {
+    while (!ends() && !outcome_.stopped) {
       if (step() == next_size_step_) enter_size();
       one_step(*loader_);
     }
@@ -96,6 +96,7 @@ class Trainer {
   bool is_root() const { return comm_.rank() == 0; }
   std::int64_t step() const { return position_.step; }
   bool at_end() const { return step() >= session_.plan.total_steps; }
+  bool ends() const { return at_end() || outcome_.reached; }
 
   void open_folder() {
     folder_ = std::make_unique<RunFolder>(
@@ -112,7 +113,7 @@ class Trainer {
 
   void announce() {
     outcome_.total_steps = session_.plan.total_steps;
-    outcome_.best_top1 = position_.best_top1;
+    note_best(position_.best_top1);
     if (!is_root()) return;
     outcome_.run_dir = folder_->path();
     folder_->describe(request_.loaded, comm_.size(), step());
@@ -208,11 +209,17 @@ class Trainer {
       evaluate_now();
     }
     const bool new_best = evaluates && last_eval_is_best_ && config_.checkpoint().keep_best() && !outcome_.stopped;
-    if (!at_end() && (new_best || (saves && saved_step_ != step()))) save(false);
+    if (!ends() && (new_best || (saves && saved_step_ != step()))) save(false);
+  }
+
+  void note_best(double top1_percent) {
+    const double target = config_.evaluation().stop_at_top1();
+    outcome_.best_top1 = top1_percent;
+    outcome_.reached = target > 0 && top1_percent >= target;
   }
 
   bool evaluation_is_due() const {
-    return eval_loader_ && position_.last_eval_step != step() && step() > 0 && (falls_on(step(), eval_period_) || at_end());
+    return eval_loader_ && position_.last_eval_step != step() && step() > 0 && (falls_on(step(), eval_period_) || ends());
   }
 
   bool save_is_due() const { return falls_on(step(), save_period_) || falls_on(step(), config_.checkpoint().every_steps()); }
@@ -240,7 +247,7 @@ class Trainer {
     outcome_.expected = expected_at(config_.evaluation(), session_.plan, step());
     position_.last_eval_step = step();
     last_eval_is_best_ = result.top1_percent() > outcome_.best_top1;
-    if (last_eval_is_best_) outcome_.best_top1 = result.top1_percent();
+    if (last_eval_is_best_) note_best(result.top1_percent());
     if (config_.evaluation().bad_images() == proto::Evaluation::MISS) tell_missed_images();
     if (!reporter_) return;
     reporter_->evaluated(step(), result, last_eval_is_best_);

@@ -31,6 +31,7 @@ struct TrainRequest {
 // The same on every rank, except for what is rank 0's only: `run_dir`, `digest`, `noise`.
 struct TrainOutcome {
   bool stopped = false;  // on request, at a step boundary, saved: exit 75
+  bool reached = false;  // evaluation.stop_at_top1: the run ended there
   std::int64_t step = 0, total_steps = 0;
   std::optional<EvalResult> last_eval;
   std::optional<ExpectedRange> expected;  // of last_eval, if the config says something

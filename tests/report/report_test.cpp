@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
 
 #include "charts/page.h"
@@ -159,6 +160,25 @@ TEST(SweepCharts, DrawTheNumbersOfTheSweep) {
   EXPECT_THAT(rates.labels, ::testing::Contains("(92.4)"));  // dropped
   EXPECT_THAT(pareto_charts(sweep), SizeIs(3));              // without energy
   EXPECT_TRUE(progress_heatmap(sweep) && accuracy_time_chart(sweep) && steps_chart(sweep) && seconds_chart(sweep) && rates_chart(sweep));
+}
+
+TEST(SweepCharts, WhereTrialsStopAtTheTargetNoAccuraciesAreCompared) {
+  SweepResult sweep = made_sweep();
+  sweep.stop_at_target = true;
+  EXPECT_FALSE(accuracy_chart(sweep));
+  const Heatmap rates = *rate_heatmap(sweep);
+  EXPECT_TRUE(rates.low_is_good);
+  EXPECT_EQ(rates.value_title, "epochs");
+  for (const BatchSummary& batch : sweep.batches) {
+    double sum = 0;
+    for (const TrialRecord* trial : finalists(sweep, batch)) sum += trial->to_target->epochs;
+    EXPECT_THAT(rates.values, ::testing::Contains(sum / static_cast<double>(finalists(sweep, batch).size()))) << batch.batch;
+  }
+  TestFolder folder;
+  write_text(folder / "sweep/sweep.json", sweep_json(sweep));
+  const std::string html = make_report({folder / "sweep"}).html;
+  EXPECT_THAT(html, HasSubstr("there are no final accuracies to trade for speed"));
+  EXPECT_THAT(html, Not(HasSubstr("Accuracy against batch size")));
 }
 
 TEST(SweepCharts, TrialUnderWayIsNoFinalist) {

@@ -3,6 +3,7 @@
 #include "sweep/process_runner.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -89,6 +90,23 @@ echo '{"step":7,"epoch":1,"kind":"val","top1":0.5}' > metrics.jsonl; echo '{"ste
   std::string line;
   std::getline(args, line);
   EXPECT_EQ(line, "train " + folder_ / "trial" + "/trial.pbtxt --resume auto --max-steps 7 --json");
+}
+
+TEST_F(Script, ATrialMayStopAtTheTarget) {
+  const auto end_at = [&](double top1) {
+    ProcessRunner trials = runner(fmt::format(R"sh(cd "$(dirname "$2")"; echo "$*" > args
+echo '{{"step":5,"epoch":1,"kind":"val","top1":{}}}' > metrics.jsonl; echo '{{"step": 5}}')sh", top1));
+    TrialRequest there = request();
+    there.stop_at_top1 = 0.86;
+    trials.start(there);
+    return wait(trials).kind;
+  };
+  EXPECT_EQ(end_at(0.86), Kind::kReached);
+  EXPECT_EQ(end_at(0.8599), Kind::kLost) << "neither at the target nor at step 7";
+  std::ifstream args(folder_ / "trial/args");
+  std::string line;
+  std::getline(args, line);
+  EXPECT_THAT(line, HasSubstr("--max-steps 7 --json --set evaluation.stop_at_top1=86"));
 }
 
 TEST_F(Script, WithoutTheLastEvaluationItIsTriedAgain) {

@@ -44,6 +44,25 @@ class RunSweep : public ::testing::Test {
     return table(sweep, store);
   }
 
+  // Starts the sweep again after each death; how many there were.
+  int die_until_complete(const SweepPlan& sweep) {
+    int deaths = 0;
+    for (bool complete = false; !complete && deaths < 1000;) {
+      const TrialStore store(sweep);
+      WorldRunner runner(world_, sweep, static_cast<std::uint64_t>(deaths));
+      runner.on_poll = [&](int polls) {
+        if (polls > 2 + deaths % 5) throw Death{};
+      };
+      try {
+        complete = run_sweep(sweep, store, runner, quiet(1 + deaths % 3)) == SweepEnd::kComplete;
+      } catch (const Death&) {
+        ++deaths;
+      }
+    }
+    EXPECT_LT(deaths, 1000);
+    return deaths;
+  }
+
   // Folders' names are no part of the table.
   void expect_reference(const SweepPlan& sweep, const TrialStore& store) { EXPECT_EQ(table(sweep, store), reference()); }
 
@@ -71,6 +90,45 @@ TEST_F(RunSweep, EachRungKeepsTheBestThirdAndTheBestGetsAllSeeds) {
   EXPECT_THAT(seeds, ElementsAre(1, 2, 3));
 }
 
+// Samples to the target are those of trials that go on to the end, for fewer of them trained.
+TEST_F(RunSweep, ATrialThatIsThereIsTrainedNoFurther) {
+  SweepOptions racing = options();
+  racing.select = Select::kTarget;
+  const SweepPlan whole = plan("whole", racing);
+  racing.stop_at_target = true;
+  const SweepPlan sweep = plan("racing", racing);
+  const auto judged = [&](const SweepPlan& one) {
+    const TrialStore store(one);
+    WorldRunner runner(world_, one);
+    EXPECT_EQ(run_sweep(one, store, runner, quiet(2)), SweepEnd::kComplete);
+    return judge_sweep(one, store.load());
+  };
+  const SweepResult to_end = judged(whole), to_target = judged(sweep);
+  EXPECT_TRUE(to_target.complete);
+  std::int64_t trained = 0, trained_to_end = 0;
+  ASSERT_EQ(to_target.batches.size(), to_end.batches.size());
+  for (std::size_t i = 0; i < to_target.batches.size(); ++i) {
+    const BatchSummary &here = to_target.batches[i], &there = to_end.batches[i];
+    EXPECT_EQ(here.best_lr, there.best_lr) << here.batch;
+    EXPECT_EQ(here.samples_to_target, there.samples_to_target) << here.batch;
+    EXPECT_EQ(here.without_loss, here.reached == 3) << here.batch;
+    EXPECT_FALSE(here.difference) << "accuracies at the target are not compared";
+  }
+  for (const TrialRecord& trial : to_target.trials) {
+    trained += trial.samples;
+    const bool probe = TrialKey{trial.batch, trial.lr, trial.seed} == sweep.probe;
+    if (probe) {
+      EXPECT_EQ(trial.steps, trial.total_steps) << "its noise is that of the config as given";
+    } else if (trial.to_target) {
+      EXPECT_EQ(trial.steps, trial.to_target->steps);
+    }
+  }
+  for (const TrialRecord& trial : to_end.trials) trained_to_end += trial.samples;
+  EXPECT_LT(trained, trained_to_end);
+  EXPECT_EQ(to_target.verdict.fit.critical_batch, to_end.verdict.fit.critical_batch);
+  EXPECT_THAT(to_target.verdict.text.front(), HasSubstr("Largest batch that reached 90.00 % with all its seeds: "));
+}
+
 TEST_F(RunSweep, TheTableDependsNeitherOnJobsNorOnTheOrderOfEnds) {
   for (const int jobs : {1, 2, 7}) {
     const SweepPlan sweep = plan("jobs" + std::to_string(jobs));
@@ -83,22 +141,20 @@ TEST_F(RunSweep, TheTableDependsNeitherOnJobsNorOnTheOrderOfEnds) {
 
 TEST_F(RunSweep, KilledAtManyMomentsAndContinuedTheTableIsTheSame) {
   const SweepPlan sweep = plan("killed");
-  int deaths = 0;
-  for (bool complete = false; !complete;) {
-    const TrialStore store(sweep);
-    WorldRunner runner(world_, sweep, static_cast<std::uint64_t>(deaths));
-    runner.on_poll = [&](int polls) {
-      if (polls > 2 + deaths % 5) throw Death{};
-    };
-    try {
-      complete = run_sweep(sweep, store, runner, quiet(1 + deaths % 3)) == SweepEnd::kComplete;
-    } catch (const Death&) {
-      ++deaths;
-    }
-    ASSERT_LT(deaths, 1000);
-  }
-  EXPECT_GE(deaths, 20);
+  EXPECT_GE(die_until_complete(sweep), 20);
   expect_reference(sweep, TrialStore(sweep));
+}
+
+TEST_F(RunSweep, KilledSweepsThatStopAtTheTargetGiveTheSameTable) {
+  SweepOptions racing = options();
+  racing.select = Select::kTarget;
+  racing.stop_at_target = true;
+  const SweepPlan killed = plan("killed", racing), whole = plan("uninterrupted", racing);
+  EXPECT_GE(die_until_complete(killed), 20);
+  const TrialStore store(whole);
+  WorldRunner runner(world_, whole);
+  run_sweep(whole, store, runner, quiet());
+  EXPECT_EQ(table(killed, TrialStore(killed)), table(whole, store));
 }
 
 TEST_F(RunSweep, NothingIsTrainedTwice) {

@@ -5,6 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+#include <utility>
+
 #include "core/error.h"
 #include "proto/config.pb.h"
 #include "tests/sweep/world.h"
@@ -63,11 +67,26 @@ TEST(SweepPlan, WarmUpGrowsWithTheRootOfTheBatchUpToAQuarter) {
   EXPECT_THAT(plan({.batches = {512}}).notes, ElementsAre(HasSubstr("no warm-up")));
 }
 
+TEST(SweepPlan, MovingAveragesLookBackOverAsManySamples) {
+  const SweepPlan sweep = plan({.batches = {64, 128, 512}}, {parse_override("average.decay=0.98"), parse_override("model.batch_norm.momentum=0.2")});
+  const auto averages = [&](std::int64_t batch) {
+    const proto::Config config = parse_config(trial_config_text(sweep, {batch, 0.1, 1}), "trial.pbtxt").config();
+    return std::pair(config.average().decay(), config.model().batch_norm().momentum());
+  };
+  EXPECT_EQ(averages(128), std::pair(0.98, 0.2));
+  const double rounding = 4 * std::numeric_limits<double>::epsilon();
+  EXPECT_NEAR(averages(512).first, 0.98 * 0.98 * 0.98 * 0.98, rounding);  // one step of 512 forgets what four of 128 do
+  EXPECT_NEAR(averages(512).second, 1 - 0.8 * 0.8 * 0.8 * 0.8, rounding);
+  EXPECT_NEAR(averages(64).first * averages(64).first, 0.98, rounding);
+  EXPECT_NEAR((1 - averages(64).second) * (1 - averages(64).second), 0.8, rounding);
+}
+
 TEST(SweepPlan, BadBatchesAreNamedWithTheNearestGoodOnes) {
   EXPECT_THAT(error_of({.batches = {100}}), HasSubstr("100 is not a multiple of batch.shard_batch = 32\n  The nearest ones: 96 and 128"));
   EXPECT_THAT(error_of({.batches = {25600}}), HasSubstr("25600 is more than the 12800 training samples"));
   EXPECT_THAT(error_of({.batches = {64}}, {}, 4), HasSubstr("64 with --ranks 4: 4 ranks can't share the 2 shards"));
   EXPECT_THAT(error_of({.batches = {64}}, {parse_override("max_steps=5")}), HasSubstr("max_steps = 5 (--set)"));
+  EXPECT_THAT(error_of({.batches = {64}}, {parse_override("evaluation.stop_at_top1=90")}), HasSubstr("evaluation.stop_at_top1 = 90 (--set)"));
   EXPECT_THAT(error_of({.batches = {64}, .lrs = {1e300}}), "no error");
 }
 
@@ -83,6 +102,7 @@ TEST(SweepPlan, ATrialsConfigIsTheBaseWithItsOwnSizes) {
   want.set_run_dir("folder/trials/512-1.6-7");
   want.mutable_batch()->set_global_batch(512);
   want.mutable_schedule()->set_lr(1.6);
+  want.mutable_model()->mutable_batch_norm()->set_momentum(1 - std::pow(1 - 0.1, 4));
   EXPECT_EQ(config_digest(trial.config()), config_digest(want));
   EXPECT_EQ(trial.config().run_dir(), want.run_dir());
   EXPECT_EQ(trial.config().evaluation().every_epochs(), 1);

@@ -63,6 +63,7 @@ TEST(TrialMetrics, ThePredictionIsTheNoiseOnTheWay) {
   EXPECT_FALSE(predicted_critical_batch(growing, 64, 0));
   const std::vector<NoisePoint> uneven{{1, 100, 1}, {4, 1000, 3}};
   EXPECT_DOUBLE_EQ(*predicted_critical_batch(uneven, 64, 4), (100 * w1 + 3 * 1000 * w2) / (w1 + 3 * w2)) << "each step counts";
+  EXPECT_DOUBLE_EQ(*predicted_critical_batch(uneven, 64, 2), (100 * w1 + 1000 * w2) / (w1 + w2)) << "the way ends within an epoch";
   const double inf = std::numeric_limits<double>::infinity();
   EXPECT_NEAR(*predicted_critical_batch(std::vector<NoisePoint>{{1, 100}, {2, inf}}, 64, 2),
               *predicted_critical_batch(std::vector<NoisePoint>{{1, 100}, {2, 1e15}}, 64, 2), 1e-6);

@@ -71,6 +71,7 @@ std::optional<TrialEnd> WorldRunner::poll(double) {
       const bool epoch_ends = step % batch.steps_per_epoch == 0;
       const double epoch = static_cast<double>(step) / static_cast<double>(batch.steps_per_epoch);
       if (step % evaluates == 0 || step == request.until_step) end.measured.evaluations.push_back({step, epoch, world_.top1(request.key, step)});
+      if (request.stop_at_top1 && first_reaching(end.measured.evaluations, *request.stop_at_top1)) break;
       if (epoch_ends) end.measured.noise.push_back({step, world_.noise_scale});
     }
     // Speed saturates with the batch, and depends on what else the machine does.

@@ -129,6 +129,36 @@ TEST(Commands, TheBestCheckpointIsTheOneWithTheBestAccuracy) {
   EXPECT_THAT(expect_ok(run(lockstep(again))).out, HasSubstr("at step " + std::to_string(best["step"].get<int>()) + " of"));
 }
 
+// It is the run of the whole schedule, cut at the first evaluation that is good enough; and may go on from there.
+TEST(Commands, ARunMayStopAtATargetAccuracy) {
+  TempDir folder;
+  const auto train = [&](const std::string& name, const std::vector<std::string>& more, int ranks = 1) {
+    std::vector<std::string> args{"train", tiny(), "--run-dir", folder / name, "--set", "evaluation.every_epochs=0.5", "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    return json::parse(expect_ok(run(ranks > 1 ? mpi(ranks, args) : lockstep(args))).out);
+  };
+  const json whole = train("whole", {});
+  double target = 0;
+  std::vector<std::pair<int, double>> seen;  // step, percent
+  std::istringstream lines(read_file(folder / "whole/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const json object = json::parse(line);
+    if (object["kind"] == "val") seen.emplace_back(object["step"], 100 * object["top1"].get<double>());
+  }
+  ASSERT_GE(seen.size(), 4u);
+  for (const auto& [step, percent] : seen)
+    if (step < whole["total_steps"]) target = std::max(target, percent);
+  const auto first = std::find_if(seen.begin(), seen.end(), [&](const auto& each) { return each.second >= target; });
+  const std::string stop = "evaluation.stop_at_top1=" + std::to_string(target - 0.01);
+  const json cut = train("cut", {"--set", stop}, 2);
+  EXPECT_EQ(cut["step"], first->first);
+  EXPECT_EQ(cut["reached"], true);
+  EXPECT_EQ(whole["reached"], false);
+  EXPECT_EQ(cut["digest"], train("prefix", {"--max-steps", std::to_string(first->first)})["digest"]);
+  EXPECT_EQ(train("cut", {"--set", stop, "--resume", "auto"})["step"], first->first) << "it is there";
+  EXPECT_EQ(train("cut", {"--resume", "auto"})["digest"], whole["digest"]) << "and may go on";
+}
+
 TEST(Commands, AFinishedRunSaysSoWhenResumed) {
   TempDir folder;
   expect_ok(run(lockstep({"train", tiny(), "--run-dir", folder / "run"})));

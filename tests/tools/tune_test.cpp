@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -60,6 +61,27 @@ class Tune : public ::testing::Test {
   static inline TempDir* folder_ = nullptr;
   static inline CommandResult* whole_ = nullptr;  // an uninterrupted sweep
 };
+
+TEST_F(Tune, TrialsMayStopAtTheTarget) {
+  EXPECT_EQ(run(tune_args(*folder_ / "unclear", {"--stop-at-target"})).exit_code, 64) << "by which accuracy would rates be compared?";
+  // Evaluated after each step, everything is there at the first one.
+  Args args = tune_args(*folder_ / "there", {"--select", "target", "--stop-at-target", "--set", "evaluation.every_epochs=0.001"});
+  std::replace(args.begin(), args.end(), std::string("0.6"), std::string("0.01"));
+  const CommandResult result = run(args);
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("there at epoch"), HasSubstr("Largest batch that reached 1.00 % with all its seeds: 32.")));
+  const json sweep = json::parse(read_file(*folder_ / "there/sweep.json"));
+  int stopped = 0;
+  for (const json& trial : sweep.at("trials")) {
+    if (trial.at("to_target").is_null() || trial.at("steps") == trial.at("total_steps")) continue;  // the probe goes to the end
+    EXPECT_EQ(trial.at("steps"), trial.at("to_target").at("steps"));
+    const std::string folder = *folder_ / "there/" + trial.at("folder").get<std::string>();
+    EXPECT_EQ(json::parse(read_file(folder + "/summary.json")).at("step"), trial.at("steps"));
+    ++stopped;
+  }
+  EXPECT_GE(stopped, 4);
+  EXPECT_THAT(read_file(*folder_ / "there/best.pbtxt"), HasSubstr("The largest batch that reached the target"));
+}
 
 TEST_F(Tune, EndsWithATableAVerdictAndAConfig) {
   EXPECT_THAT(whole_->out, AllOf(HasSubstr("batch     32"), HasSubstr("rung 2/2"), HasSubstr("Largest batch without loss"), HasSubstr("best.pbtxt")));

@@ -83,6 +83,7 @@ constexpr Range kRanges[] = {
     {"distributed.deadline_s", 0, 1e7, true},
     {"evaluation.every_epochs", 0, kInf},
     {"evaluation.batch", 0, 1e9},
+    {"evaluation.stop_at_top1", 0, 100},
     {"evaluation.expected.epoch", 0, 1e6},
     {"evaluation.expected.top1_min", 0, 100},
     {"evaluation.expected.top1_max", 0, 100},
