@@ -102,15 +102,12 @@ void add_checkpoints(const proto::Config& config, const Model& model, DryRun& ru
   for (const Buffer* buffer : model.buffers()) buffers += static_cast<std::int64_t>(buffer->value.nbytes());
   run.checkpoint_bytes = 2 * weights + buffers + (config.average().decay() > 0 ? weights + buffers : 0);
   run.checkpoints = config.checkpoint().keep_last() + (config.checkpoint().keep_best() && run.plan.eval_samples > 0 ? 1 : 0);
-  const auto period = [&](double epochs) {
-    return epochs <= 0 ? std::int64_t{0} : std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(run.plan.steps_per_epoch)));
-  };
   const auto before_end = [&](std::int64_t every) { return every > 0 ? std::max<std::int64_t>(run.plan.total_steps - 1, 0) / every : 0; };
-  const std::int64_t by_epochs = period(config.checkpoint().every_epochs()), by_steps = config.checkpoint().every_steps();
+  const std::int64_t by_epochs = run.plan.period(config.checkpoint().every_epochs()), by_steps = config.checkpoint().every_steps();
   run.saves = before_end(by_epochs) + before_end(by_steps) + 1;  // the last one is at the end
   const std::int64_t apart = by_epochs > 0 && by_steps > 0 ? by_steps / std::gcd(by_epochs, by_steps) : 0;
   if (apart > 0 && apart <= run.plan.total_steps / by_epochs) run.saves -= before_end(by_epochs * apart);  // both at once: one save
-  run.evaluations = run.plan.eval_samples > 0 ? before_end(period(config.evaluation().every_epochs())) + 1 : 0;
+  run.evaluations = run.plan.eval_samples > 0 ? before_end(run.plan.period(config.evaluation().every_epochs())) + 1 : 0;
 }
 
 std::string describe_augmentation(const proto::Augment& augment) {

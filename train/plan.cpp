@@ -54,14 +54,20 @@ RunPlan make_plan(const proto::Config& config, std::int64_t train_samples, std::
   return plan;
 }
 
+std::int64_t RunPlan::period(double every_epochs) const {
+  return every_epochs <= 0 ? 0 : std::max<std::int64_t>(1, std::llround(every_epochs * static_cast<double>(steps_per_epoch)));
+}
+
 std::vector<std::pair<std::string, std::string>> describe_plan(const proto::Config& config, const RunPlan& plan, const Schedule& schedule) {
+  const double target = config.evaluation().stop_at_top1();
   return {
       {"data", fmt::format("{} training images, {} evaluation images", plan.train_samples, plan.eval_samples)},
       {"global batch", fmt::format("{} = {} shards x {}", plan.global_batch, plan.shards, plan.shard_batch)},
       {"ranks", fmt::format("{}, each runs {} shard{} a step", plan.ranks, plan.shards_per_rank, plan.shards_per_rank > 1 ? "s, one after the other," : "")},
       {"reduction", describe_reduction(config.distributed(), plan.shards)},
       {"batch norm sees", fmt::format("{} images", plan.norm_shards * plan.shard_batch)},
-      {"steps", fmt::format("{} an epoch, {} in all ({:.4g} epochs)", plan.steps_per_epoch, plan.total_steps, plan.epoch_of(plan.total_steps))},
+      {"steps", fmt::format("{} an epoch, {} in all ({:.4g} epochs){}", plan.steps_per_epoch, plan.total_steps, plan.epoch_of(plan.total_steps),
+                            target > 0 ? fmt::format(", or to the first evaluation with top-1 at {:g} %", target) : "")},
       {"learning rate", fmt::format("peak {:.6g}, first step {:.6g}, last step {:.6g}", schedule.peak(), schedule.lr(0),
                                     schedule.lr(std::max<std::int64_t>(plan.total_steps - 1, 0)))},
   };

@@ -26,6 +26,8 @@ struct RunPlan {
   std::int64_t total_steps = 0;  // epochs * steps_per_epoch, rounded, at most max_steps
 
   int first_shard(int rank) const { return rank * shards_per_rank; }
+  // What is due every so many epochs, as whole steps, at least one; 0: never.
+  std::int64_t period(double every_epochs) const;
   double epoch_of(std::int64_t step) const { return static_cast<double>(step) / static_cast<double>(steps_per_epoch); }
 };
 

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <limits>
 #include <memory>
 #include <type_traits>
@@ -36,12 +35,6 @@ constexpr double kSaveDeadlineSeconds = 3600;
 // Steps of this process after which it is said whether training waits for its input; the first few, which are cold, don't count.
 constexpr std::int64_t kJudgedAfterSteps = 50, kColdSteps = 3;
 
-// Events every so many epochs, as whole steps; 0: never.
-std::int64_t period_of(double every_epochs, std::int64_t steps_per_epoch) {
-  if (every_epochs <= 0) return 0;
-  return std::max<std::int64_t>(1, std::llround(every_epochs * static_cast<double>(steps_per_epoch)));
-}
-
 bool falls_on(std::int64_t step, std::int64_t period) { return period > 0 && step % period == 0; }
 
 class Trainer {
@@ -68,8 +61,8 @@ class Trainer {
     to_device(session_);
     agree_on_choices(session_, comm);
     if (session_.eval_source) open_evaluation();
-    eval_period_ = period_of(config_.evaluation().every_epochs(), session_.plan.steps_per_epoch);
-    save_period_ = period_of(config_.checkpoint().every_epochs(), session_.plan.steps_per_epoch);
+    eval_period_ = session_.plan.period(config_.evaluation().every_epochs());
+    save_period_ = session_.plan.period(config_.checkpoint().every_epochs());
     if (request.profile) start_profiler(*request.profile);
   }
 
