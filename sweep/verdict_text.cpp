@@ -132,10 +132,34 @@ std::string rule_text(const SweepResult& result) {
       *verdict.lr_exponent, held, std::exp2(*verdict.linear_error), std::exp2(*verdict.sqrt_error));
 }
 
+// Evaluations by which rates may have been dropped and that lie kJump or more below an earlier one of their trial: at a high rate, batch norm's running statistics are those of
+// weights that have moved on. What a rung decides by such an evaluation is luck.
+std::string jumps_text(const SweepResult& result) {
+  constexpr double kJump = 0.05, kToldFrom = 0.1;  // of top1; share of the evaluations
+  if (result.rungs.size() < 2) return "";
+  const double decided_by = result.rungs[result.rungs.size() - 2];
+  std::int64_t jumps = 0, all = 0;
+  for (const TrialRecord& trial : result.trials) {
+    double best = 0;
+    for (const TrialEvaluation& evaluation : trial.evaluations) {
+      if (static_cast<double>(evaluation.step) > decided_by * static_cast<double>(trial.total_steps) + 1) break;
+      jumps += evaluation.top1 <= best - kJump;
+      best = std::max(best, evaluation.top1);
+      ++all;
+    }
+  }
+  if (static_cast<double>(jumps) < kToldFrom * static_cast<double>(all) || jumps == 0) return "";
+  return fmt::format(
+      "Evaluations jumped: before the last rung {} of {} lie 5 points or more below an earlier one of the same trial, so rates were dropped partly "
+      "by luck, and a batch may have lost its best one. --set average.decay=0.98 evaluates the mean of the last 50 steps instead; --keep or --rungs 1 drop fewer.",
+      jumps, all);
+}
+
 void add_cautions(const SweepResult& result, std::vector<std::string>& text) {
   const auto edge = batches_that(result, [](const BatchSummary& batch) { return batch.at_edge; });
   if (!edge.empty())
     text.push_back(fmt::format("The best rate was the lowest or highest tried at batch {}: more factors may find a better one.", joined(edge)));
+  if (const std::string jumps = jumps_text(result); !jumps.empty()) text.push_back(jumps);
   int diverged = 0;
   for (const TrialRecord& trial : result.trials) diverged += trial.status == TrialStatus::kDiverged;
   if (diverged > 0)

@@ -9,6 +9,7 @@
 
 #include "charts/number_text.h"
 #include "core/error.h"
+#include "sweep/verdict_text.h"
 #include "tests/sweep/world.h"
 
 namespace lockstep::testing {
@@ -115,6 +116,17 @@ TEST_F(Judge, RatesAtTheEdgeOfWhatWasTriedAreTold) {
   const SweepResult result = sweep({.batches = {64, 128}, .lrs = {0.01, 0.02}, .target = 0.9});
   EXPECT_TRUE(result.batches[0].at_edge);
   EXPECT_THAT(result.verdict.text, Contains(HasSubstr("lowest or highest tried at batch 64 and 128")));
+}
+
+TEST_F(Judge, JumpingEvaluationsAreTold) {
+  SweepResult result = sweep(kWide);
+  const auto told = [&] { return ::testing::Value(verdict_text(result), Contains(HasSubstr("Evaluations jumped"))); };
+  EXPECT_FALSE(told());
+  for (TrialRecord& trial : result.trials)  // every third evaluation finds the statistics behind the weights
+    for (std::size_t i = 2; i < trial.evaluations.size(); i += 3) trial.evaluations[i].top1 -= 0.3;
+  EXPECT_TRUE(told());
+  result.rungs = {1};
+  EXPECT_FALSE(told()) << "nothing was dropped by them";
 }
 
 TEST_F(Judge, AnUnfinishedSweepSaysWhatIsMissing) {
