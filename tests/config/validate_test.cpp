@@ -72,6 +72,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{{"data.augment.scale_min=0.9", "data.augment.scale_max=0.5"}, "want at most scale_max = 0.5"},
         BadValue{{"data.augment.ratio_min=2"}, "want at most ratio_max"},
         BadValue{{"data.ring_slots=1"}, "ring_slots = 1"},
+        BadValue{{"evaluation.stop_at_top1=101"}, "stop_at_top1 = 101"},
+        BadValue{{"evaluation.stop_at_top1=90", "evaluation.every_epochs=0"}, "wants evaluation.every_epochs above 0"},
         BadValue{{"optimizer.nesterov=true", "optimizer.momentum=0"}, "wants optimizer.momentum above 0"},
         BadValue{{"optimizer.group+={ lr_multiplier: -1 }"}, "optimizer.group[0].lr_multiplier = -1"},
         BadValue{{"schedule.warmup_epochs=3"}, "want less than epochs = 3"},

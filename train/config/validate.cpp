@@ -73,7 +73,7 @@ class Checker {
     check_batch_norm();
     check_data();
     check_augment();
-    check_expected();
+    check_evaluation();
     check_optimizer();
     check_schedule();
     return std::move(problems_);
@@ -200,7 +200,9 @@ class Checker {
     if (mixes && config_.batch().shard_batch() == 1) add("batch.shard_batch", "data.augment.mix mixes pairs of a shard's images: want at least 2");
   }
 
-  void check_expected() {
+  void check_evaluation() {
+    if (config_.evaluation().stop_at_top1() > 0 && config_.evaluation().every_epochs() <= 0)
+      add("evaluation.stop_at_top1", "wants evaluation.every_epochs above 0: the only evaluation is at the end");
     const auto& bands = config_.evaluation().expected();
     for (int i = 0; i < bands.size(); ++i) {
       const std::string path = fmt::format("evaluation.expected[{}]", i);
