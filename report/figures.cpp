@@ -118,9 +118,12 @@ void find_energy(const RunData& run, RunFigures& figures) {
   figures.energy_source = sources.empty() ? "not recorded" : sources.back().text;
 }
 
-std::string state_of(const RunFigures& figures) {
+std::string state_of(const RunData& run, const RunFigures& figures) {
   if (figures.steps == 0) return "no step recorded";
   if (figures.total_steps > 0 && figures.steps >= figures.total_steps) return "finished";
+  const double target = to_number(run.config_value("evaluation.stop_at_top1")) / 100;
+  if (target > 0 && figures.best_top1.value_or(0) >= target)
+    return fmt::format("reached {} at step {}", percent_text(target), number_text(static_cast<double>(figures.steps)));
   if (figures.total_steps > 0)
     return fmt::format("at step {} of {}", number_text(static_cast<double>(figures.steps)), number_text(static_cast<double>(figures.total_steps)));
   return fmt::format("at step {}", number_text(static_cast<double>(figures.steps)));
@@ -141,7 +144,7 @@ RunFigures figures_of(const RunData& run) {
   figures.noise_scale = last_finite(run.samples("train.noise_scale"));
   if (const auto peak = largest(run.samples("perf.host_peak_gb"))) figures.host_peak_bytes = *peak * 1e9;
   figures.skipped_steps = static_cast<std::int64_t>(std::clamp(largest(run.samples("perf.skipped_steps")).value_or(0), 0.0, 9e15));
-  figures.state = state_of(figures);
+  figures.state = state_of(run, figures);
   return figures;
 }
 

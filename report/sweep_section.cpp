@@ -32,8 +32,8 @@ std::string difference_text(const BatchSummary& batch) {
 }
 
 Table batch_table(const SweepResult& sweep) {
-  Table table{.header = {"batch", "best rate", "top-1", "against the best", sweep.stop_at_target ? "there" : "no loss", "reached", "epochs to target", "samples to target",
-                         "steps to target", "time to target", "images/s", "ms a step"},
+  Table table{.header = {"batch", "best rate", "top-1", "against the best", sweep.stop_at_target ? "there" : "no loss", "reached",
+                         "epochs to target", "samples to target", "steps to target", "time to target", "images/s", "ms a step"},
               .rows = {},
               .caption =
                   "Each batch size at its best learning rate; means over the seeds, with their standard deviation; the difference in points of "

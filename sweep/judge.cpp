@@ -54,8 +54,9 @@ void add_measured(const SweepPlan& plan, const TrialKey& key, const TrialProgres
 
 TrialStatus status_of(const SweepPlan& plan, const TrialProgress* progress, bool still_wanted) {
   if (progress == nullptr) return TrialStatus::kWaiting;
+  if (is_there(plan, *progress)) return TrialStatus::kFinished;  // the probe goes on, and whatever becomes of it is no matter
   if (progress->diverged) return TrialStatus::kDiverged;
-  if (progress->rung == plan.rungs() - 1 || is_there(plan, *progress)) return TrialStatus::kFinished;
+  if (progress->rung == plan.rungs() - 1) return TrialStatus::kFinished;
   return still_wanted ? TrialStatus::kPartial : TrialStatus::kDropped;
 }
 

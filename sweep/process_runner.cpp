@@ -43,7 +43,7 @@ std::string last_error(const std::string& log) {
   return begin > 0 ? log.substr(begin, log.find('\n', begin) - begin) : "";
 }
 
-bool is_there(const TrialRequest& request, const std::vector<TrialEvaluation>& evaluations) {
+bool is_at_its_end(const TrialRequest& request, const std::vector<TrialEvaluation>& evaluations) {
   if (request.stop_at_top1 && first_reaching(evaluations, *request.stop_at_top1)) return true;
   return !evaluations.empty() && evaluations.back().step == request.until_step;
 }
@@ -219,7 +219,7 @@ TrialEnd ProcessRunner::describe(const Child& child, int code) const {
   const auto& evaluations = end.measured.evaluations;
   if (end.kind != TrialEnd::Kind::kReached) {
     end.message = !error.empty() ? error : fmt::format("exit code {}{}", code, code == 137 ? " (killed; out of memory?)" : "");
-  } else if (!is_there(child.request, evaluations)) {
+  } else if (!is_at_its_end(child.request, evaluations)) {
     end.kind = TrialEnd::Kind::kLost;  // the next try evaluates again
     end.code = ExitCode::kIo;
     end.message = "metrics.jsonl lacks the last evaluation: was the disk full?";

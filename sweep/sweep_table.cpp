@@ -80,7 +80,8 @@ std::string row(const SweepResult& result, const BatchSummary& batch) {
                      batch.shard_batch, cell(batch.best_lr, "{:.6g}"), lr_text(batch.linear_lr), lr_text(batch.sqrt_lr), accuracy,
                      fmt::format("{}/{}", batch.reached, result.seeds.size()), cell(batch.epochs_to_target, "{:.2f}"),
                      cell(batch.steps_to_target, "{:.0f}"), cell(batch.samples_to_target, "{:.0f}"),
-                     batch.seconds_to_target ? duration_text(*batch.seconds_to_target) : "-", cell(batch.images_per_second, "{:.0f}"), standing(result, batch));
+                     batch.seconds_to_target ? duration_text(*batch.seconds_to_target) : "-", cell(batch.images_per_second, "{:.0f}"),
+                     standing(result, batch));
 }
 
 }  // namespace

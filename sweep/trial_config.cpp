@@ -23,16 +23,13 @@ std::string text_of(const proto::Config& config) {
   return text;
 }
 
-// What a moving average keeps of its past after as many samples, in steps that are `ratio` times as large.
-double kept_in_larger_steps(double kept, double ratio) { return std::pow(kept, ratio); }
-
 // Moving averages look back over as many samples at every batch size (Busbridge et al. 2023, arXiv 2307.13813). The ten steps that
 // running statistics remember are 1,280 images at a batch of 128, but more than an epoch of a small data set at 8,192.
 void scale_moving_averages(proto::Config& config, double ratio) {
   if (ratio == 1) return;
   proto::BatchNorm& norm = *config.mutable_model()->mutable_batch_norm();
-  norm.set_momentum(1 - kept_in_larger_steps(1 - norm.momentum(), ratio));
-  if (config.average().decay() > 0) config.mutable_average()->set_decay(kept_in_larger_steps(config.average().decay(), ratio));
+  norm.set_momentum(1 - std::pow(1 - norm.momentum(), ratio));
+  if (config.average().decay() > 0) config.mutable_average()->set_decay(std::pow(config.average().decay(), ratio));
 }
 
 proto::Config scaled(const SweepPlan& plan, std::int64_t batch, double lr) {

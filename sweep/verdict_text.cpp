@@ -122,18 +122,18 @@ std::string fit_text(const SweepResult& result) {
 
 std::string rule_text(const SweepResult& result) {
   const SweepVerdict& verdict = result.verdict;
-  if (!verdict.lr_exponent) return result.stop_at_target ? "Scaling of the learning rate: fewer than three batches reached the target, too few to judge."
-                                 : "Scaling of the learning rate: fewer than three batches without loss, too few to judge.";
+  const std::string_view which = result.stop_at_target ? "that reached the target" : "without loss";
+  if (!verdict.lr_exponent) return fmt::format("Scaling of the learning rate: fewer than three batches {}, too few to judge.", which);
   const std::string held = verdict.lr_rule == "neither" ? "neither rule held" : "the " + verdict.lr_rule + " rule held";
   return fmt::format(
       "Scaling of the learning rate over the batches {}: best rate ~ batch^{:.2f}; {} (typical error: linear a factor of {:.2f}, "
       "square root {:.2f}; rates were tried in steps).",
-      result.stop_at_target ? "that reached the target" : "without loss",
+      which,
       *verdict.lr_exponent, held, std::exp2(*verdict.linear_error), std::exp2(*verdict.sqrt_error));
 }
 
-// Evaluations by which rates may have been dropped and that lie kJump or more below an earlier one of their trial: at a high rate, batch norm's running statistics are those of
-// weights that have moved on. What a rung decides by such an evaluation is luck.
+// Evaluations by which rates may have been dropped and that lie kJump or more below an earlier one of their trial: at a high rate, batch
+// norm's running statistics are those of weights that have moved on. What a rung decides by such an evaluation is luck.
 std::string jumps_text(const SweepResult& result) {
   constexpr double kJump = 0.05, kToldFrom = 0.1;  // of top1; share of the evaluations
   if (result.rungs.size() < 2) return "";
@@ -151,7 +151,8 @@ std::string jumps_text(const SweepResult& result) {
   if (static_cast<double>(jumps) < kToldFrom * static_cast<double>(all) || jumps == 0) return "";
   return fmt::format(
       "Evaluations jumped: before the last rung {} of {} lie 5 points or more below an earlier one of the same trial, so rates were dropped partly "
-      "by luck, and a batch may have lost its best one. --set average.decay=0.98 evaluates the mean of the last 50 steps instead; --keep or --rungs 1 drop fewer.",
+      "by luck, and a batch may have lost its best one. --set average.decay=0.98 evaluates the mean of the last 50 steps instead; --keep or "
+      "--rungs 1 drop fewer.",
       jumps, all);
 }
 

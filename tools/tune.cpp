@@ -81,7 +81,7 @@ ProcessRunnerOptions runner_options(const TuneOptions& options, const proto::Con
 }
 
 std::string chosen_for(const SweepPlan& plan) {
-  return plan.options.stop_at_target ? "The largest batch that reached the target" : "The largest batch without loss";
+  return plan.options.stop_at_target ? "the largest batch that reached the target" : "the largest batch without loss";
 }
 
 // Judges what there is and leaves it in the folder.
@@ -93,8 +93,8 @@ SweepResult save_result(const SweepPlan& plan, const TrialStore& store, const Sw
     const std::string reached =
         plan.options.stop_at_target ? "reached " + percent_text(*plan.options.target) : "top-1 " + percent_text(*summary->mean_top1);
     store.write(kBestConfig, recipe_text(plan, *batch, *summary->best_lr,
-                                         fmt::format("# {} of the sweep {}{}: {}.\n", chosen_for(plan), plan.folder,
-                                                     result.complete ? "" : " (not complete)", reached)));
+                                         fmt::format("# Of the sweep {}{} {}: {}.\n", plan.folder, result.complete ? "" : " (not complete)",
+                                                     chosen_for(plan), reached)));
   }
   store.write("sweep.json", sweep_json(result));
   return result;

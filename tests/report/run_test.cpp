@@ -73,6 +73,19 @@ TEST(Run, StoppedRunSaysWhere) {
   EXPECT_THAT(run.problems, ElementsAre(HasSubstr("ends within a line")));
 }
 
+TEST(Run, RunThatStoppedAtItsTargetSaysSo) {
+  TestFolder folder;
+  make_run(folder / "run");
+  const std::string text = read_text(folder / "run/metrics.jsonl"), config = read_text(folder / "run/config.effective.pbtxt");
+  write_text(folder / "run/metrics.jsonl", text.substr(0, text.find("\"step\":420") - 1));
+  const auto state_with = [&](int target) {
+    write_text(folder / "run/config.effective.pbtxt", config + "evaluation {\n  stop_at_top1: " + std::to_string(target) + "  # --set\n}\n");
+    return figures_of(read_run(folder / "run")).state;
+  };
+  EXPECT_EQ(state_with(1), "reached 1.00 % at step 400");
+  EXPECT_EQ(state_with(100), "at step 400 of 1,000") << "it did not come so far";
+}
+
 TEST(Run, DamagedLinesAreCountedAndTheOthersCount) {
   TestFolder folder;
   make_run(folder / "run");

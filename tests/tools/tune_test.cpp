@@ -80,7 +80,7 @@ TEST_F(Tune, TrialsMayStopAtTheTarget) {
     ++stopped;
   }
   EXPECT_GE(stopped, 4);
-  EXPECT_THAT(read_file(*folder_ / "there/best.pbtxt"), HasSubstr("The largest batch that reached the target"));
+  EXPECT_THAT(read_file(*folder_ / "there/best.pbtxt"), HasSubstr("the largest batch that reached the target"));
 }
 
 TEST_F(Tune, EndsWithATableAVerdictAndAConfig) {
@@ -93,7 +93,7 @@ TEST_F(Tune, EndsWithATableAVerdictAndAConfig) {
     EXPECT_TRUE(fs::exists(*folder_ / "whole" + "/" + trial.at("folder").get<std::string>() + "/config.effective.pbtxt"));
   const CommandResult best = run(lockstep({"config", *folder_ / "whole/best.pbtxt"}));
   EXPECT_EQ(best.exit_code, 0) << best.err;
-  EXPECT_THAT(read_file(*folder_ / "whole/best.pbtxt"), HasSubstr("The largest batch without loss"));
+  EXPECT_THAT(read_file(*folder_ / "whole/best.pbtxt"), HasSubstr("the largest batch without loss"));
 }
 
 TEST_F(Tune, ATrialIsTheSameRunAsByHand) {
